@@ -1,0 +1,3 @@
+//! Side-by-side benchmarks of BuildNet and its peers.
+
+fn main() {}

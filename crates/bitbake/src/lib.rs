@@ -1,0 +1,1 @@
+//! BitBake recipes: parser, datastore, Python, task graph, signatures.

@@ -1,0 +1,1 @@
+//! Content-addressable storage and action cache.

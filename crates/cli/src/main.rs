@@ -1,0 +1,3 @@
+//! The `buildnet` program.
+
+fn main() {}

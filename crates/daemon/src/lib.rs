@@ -1,0 +1,1 @@
+//! The long-running process: REST, events, metrics on one port.

@@ -1,0 +1,1 @@
+//! Incremental computation, and builds as graphs of actions.

@@ -1,0 +1,1 @@
+//! One action: materialise inputs, run in the sandbox, collect outputs.

@@ -1,0 +1,1 @@
+//! Builds, tasks and their figures over time.

@@ -1,0 +1,1 @@
+//! Reports of a build: JSON, HTML, Markdown, traces, flame graphs.

@@ -1,0 +1,1 @@
+//! One process, hermetically: namespaces, seccomp, Landlock, cgroups.

@@ -1,0 +1,1 @@
+//! Many actions: ready queue, critical path, resources; pure decisions.

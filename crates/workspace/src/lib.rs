@@ -1,0 +1,1 @@
+//! Packages of a monorepo: discovery, configuration, tasks.
