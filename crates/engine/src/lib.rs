@@ -1,1 +1,3 @@
 //! Incremental computation, and builds as graphs of actions.
+
+pub mod build;
