@@ -21,6 +21,7 @@
 //! - `scan::python(code, modules) -> Result<CodeRefs, _>` and `scan::shell(code) -> Result<BTreeSet<Text>, _>` are pure functions of
 //!   their input; the datastore caches their results by text.
 
+pub mod scan;
 pub mod symbol;
 pub mod value;
 pub mod view;
