@@ -9,11 +9,11 @@ use crate::{Sym, Text, Value};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodeRefs {
     /// Variables (`V`) and flags (`V[flag]`) that are read.
-    pub references: BTreeSet<Text>,
+    pub references: BTreeSet<Sym>,
     /// Functions that are called, by their dotted name.
-    pub execs: BTreeSet<Text>,
+    pub execs: BTreeSet<Sym>,
     /// Variable → words whose presence in it is tested.
-    pub contains: BTreeMap<Text, BTreeSet<Text>>,
+    pub contains: BTreeMap<Sym, BTreeSet<Text>>,
 }
 
 /// The outcome of expanding a text.
