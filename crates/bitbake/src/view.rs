@@ -52,8 +52,8 @@ pub trait DataView {
     fn expand_text(&mut self, text: &str) -> Result<Expansion, Self::Error>;
     /// Names whose `export` or `unexport` flag was ever set: the keys of BitBake's `__exportlist`.
     fn export_list(&mut self) -> Vec<Sym>;
-    #[must_use]
     /// A copy with the given variables set, for reading functions through `BB_HASH_CODEPARSER_VALS`.
+    #[must_use]
     fn with_vars(&mut self, vars: &[(Sym, Text)]) -> Self
     where
         Self: Sized;

@@ -42,9 +42,7 @@ pub(super) enum Argument {
 impl Call {
     /// A positional argument, which must be there.
     pub(super) fn argument(&self, index: usize) -> Result<&Argument, ScanError> {
-        self.arguments
-            .get(index)
-            .ok_or_else(|| ScanError::MissingArgument { line: self.line, call: self.name.clone() })
+        self.arguments.get(index).ok_or_else(|| ScanError::MissingArgument { line: self.line, call: self.name.clone() })
     }
 }
 

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::calls::{Argument, Call};
 
 use super::{ScanError, refs};
-use crate::{CodeRefs, Text};
+use crate::{CodeRefs, Sym, Text};
 
 /// What a layer's own inspection of a call found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visited {
     /// Variable → words; replaces what was found for that variable so far.
-    pub contains: BTreeMap<Text, BTreeSet<Text>>,
+    pub contains: BTreeMap<Sym, BTreeSet<Text>>,
     /// Functions called.
-    pub execs: BTreeSet<Text>,
+    pub execs: BTreeSet<Sym>,
 }
 
 /// Functions of layer modules that inspect calls of themselves (their `visitorcode` attribute).
@@ -102,7 +102,7 @@ impl Scanner<'_> {
     }
 
     fn contains(&mut self, variable: &str) -> &mut BTreeSet<Text> {
-        self.scan.refs.contains.entry(variable.into()).or_default()
+        self.scan.refs.contains.entry(Sym::new(variable)).or_default()
     }
 
     fn call(&mut self, call: &Call) -> Result<(), ScanError> {
@@ -124,13 +124,13 @@ impl Scanner<'_> {
         } else if RUNS.contains(&name) {
             match call.argument(0)? {
                 Argument::Text(function) | Argument::Constant(function) => {
-                    self.scan.refs.execs.insert(function.as_str().into());
+                    self.scan.refs.execs.insert(Sym::new(function));
                 }
                 Argument::Other => self.unresolved(call),
             }
             Ok(())
         } else {
-            self.scan.refs.execs.insert(name.into());
+            self.scan.refs.execs.insert(Sym::new(name));
             Ok(())
         }
     }
@@ -160,20 +160,20 @@ impl Scanner<'_> {
         } else if flag {
             match call.argument(1)? {
                 Argument::Text(flag) | Argument::Constant(flag) => {
-                    self.scan.refs.references.insert(format!("{variable}[{flag}]").into());
+                    self.scan.refs.references.insert(Sym::new(&format!("{variable}[{flag}]")));
                 }
                 Argument::Other => self.unresolved(call),
             }
             return Ok(());
         }
-        self.scan.refs.references.insert(variable.as_str().into());
+        self.scan.refs.references.insert(Sym::new(variable));
         Ok(())
     }
 
     /// A literal that the code expands. Its inline Python is scanned, not evaluated.
     fn expansion(&mut self, text: &str) -> Result<(), ScanError> {
         for span in refs::variables(text) {
-            self.scan.refs.references.insert(text[span.start + 2..span.end - 1].into());
+            self.scan.refs.references.insert(Sym::new(&text[span.start + 2..span.end - 1]));
         }
         for span in refs::expressions(text) {
             let code = &text[span.start + 3..span.end - 1];
@@ -184,7 +184,7 @@ impl Scanner<'_> {
             self.scan.refs.references.extend(inner.references);
             self.scan.refs.execs.extend(inner.execs);
             for (variable, items) in inner.contains {
-                self.contains(&variable).extend(items);
+                self.scan.refs.contains.entry(variable).or_default().extend(items);
             }
         }
         Ok(())

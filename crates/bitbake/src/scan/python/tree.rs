@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use rustpython_ruff_python_ast::{
     Comprehension, ElifElseClause, ExceptHandler, ExceptHandlerExceptHandler, Expr, ExprCall, ExprFString, ExprTString,
-    InterpolatedElement, InterpolatedStringFormatSpec, Keyword, MatchCase, Parameter, Parameters, Pattern, Stmt, TypeParam, WithItem,
+    InterpolatedElement, InterpolatedStringFormatSpec, Keyword, MatchCase, Parameter, Parameters, Pattern, Stmt,
+    TypeParam, WithItem,
 };
 
 #[derive(Clone, Copy)]

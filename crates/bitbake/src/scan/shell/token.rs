@@ -254,7 +254,10 @@ impl Lexer<'_> {
                 return Ok(());
             }
             if self.pending != Pending::Word {
-                return Err(Fault::Syntax(format!("a here-document's delimiter is expected before `{}`", self.text.trim_end())));
+                return Err(Fault::Syntax(format!(
+                    "a here-document's delimiter is expected before `{}`",
+                    self.text.trim_end()
+                )));
             }
             heredoc.name = Some(unquoted(&self.text)?);
             self.pending = Pending::HereName;

@@ -255,7 +255,8 @@ fn dollar(top: &mut Group, rest: &str) -> Result<Step, Fault> {
             Ok(Step { used: 1, close: Close::With("") })
         }
         _ => {
-            let name = bytes.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(bytes.len());
+            let name =
+                bytes.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(bytes.len());
             if name == 0 {
                 return Ok(Step { used: 0, close: Close::Literal("$".to_owned()) });
             }
