@@ -21,10 +21,14 @@
 //! - `scan::python(code, modules) -> Result<CodeRefs, _>` and `scan::shell(code) -> Result<BTreeSet<Text>, _>` are pure functions of
 //!   their input; the datastore caches their results by text.
 
+pub mod data;
+pub mod error;
 pub mod symbol;
+pub mod syntax;
 pub mod value;
 pub mod view;
 
+pub use error::{Error, Result};
 pub use symbol::Sym;
 pub use value::{Text, Value};
 pub use view::{CodeRefs, DataView, Expansion};
