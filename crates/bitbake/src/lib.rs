@@ -21,8 +21,13 @@
 //! - `scan::python(code, modules) -> Result<CodeRefs, _>` and `scan::shell(code) -> Result<BTreeSet<Text>, _>` are pure functions of
 //!   their input; the datastore caches their results by text.
 
+pub mod config;
 pub mod data;
 pub mod error;
+pub mod metadata;
+pub mod python;
+pub mod scan;
+pub mod shared;
 pub mod symbol;
 pub mod syntax;
 pub mod value;

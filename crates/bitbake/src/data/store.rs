@@ -8,6 +8,7 @@ use super::history::{Entry, History};
 use super::overrides::Active;
 use super::variable::Variable;
 use crate::error::{Error, Result};
+use crate::python::Handler;
 use crate::view::{CodeRefs, Expansion};
 use crate::{Sym, Text, Value};
 
@@ -77,6 +78,8 @@ pub(crate) type Variants = Arc<Vec<(Sym, Sym)>>;
 /// A datastore. [`Store::clone`] is BitBake's `createCopy` (see [`Store::copy`], which also forgets cached values).
 #[derive(Clone, Default)]
 pub struct Store {
+    /// The number Python knows it by; 0 for none.
+    pub(crate) handle: u32,
     pub(crate) vars: FxHashMap<Sym, Arc<Variable>>,
     pub(crate) variants: FxHashMap<Sym, Variants>,
     pub(crate) active: Option<Arc<Active>>,
@@ -94,8 +97,24 @@ pub struct Store {
     pub(crate) uses_renamed: bool,
     /// Files this store was made of, in order, once each.
     pub(crate) files: Arc<Files>,
-    /// `def` functions in the order they were defined: name → text.
+    /// Files of the configuration this store started from.
+    pub(crate) base_files: Arc<Files>,
+    /// `def` functions: name → text.
     pub(crate) functions: Arc<FxHashMap<Sym, Definition>>,
+    /// Anonymous functions, in order.
+    pub(crate) anonymous: Arc<Vec<Anonymous>>,
+    /// Event handlers that are registered, in order.
+    pub(crate) handlers: Arc<Vec<Handler>>,
+}
+
+/// An anonymous function of the metadata.
+#[derive(Clone, Debug)]
+pub(crate) struct Anonymous {
+    pub(crate) name: Sym,
+    pub(crate) text: Text,
+    pub(crate) file: Sym,
+    /// Lines before the text in its file.
+    pub(crate) line: u32,
 }
 
 /// A `def` function of the metadata.
@@ -130,6 +149,7 @@ impl Store {
     #[must_use]
     pub fn copy(&self) -> Self {
         Self {
+            handle: 0,
             vars: self.vars.clone(),
             variants: self.variants.clone(),
             active: None,
@@ -143,7 +163,10 @@ impl Store {
             history: self.history.clone(),
             uses_renamed: self.uses_renamed,
             files: Arc::clone(&self.files),
+            base_files: Arc::clone(&self.base_files),
             functions: Arc::clone(&self.functions),
+            anonymous: Arc::clone(&self.anonymous),
+            handlers: Arc::clone(&self.handlers),
         }
     }
 
@@ -182,14 +205,33 @@ impl Store {
         true
     }
 
+    /// Whether the variable has override variants, active or not.
+    pub fn has_variants(&self, var: Sym) -> bool {
+        self.variants.contains_key(&var)
+    }
+
     /// Whether the file was noted.
     pub fn has_file(&self, file: Sym) -> bool {
         self.files.seen.contains(&file)
     }
 
-    /// The noted files, in order.
-    pub fn files(&self) -> &[Sym] {
+    /// The noted files, in order: those of the configuration, then its own.
+    pub fn files(&self) -> impl Iterator<Item = Sym> + '_ {
+        self.base_files.order.iter().chain(&self.files.order).copied()
+    }
+
+    /// The noted files, those of the configuration aside.
+    pub fn own_files(&self) -> &[Sym] {
         &self.files.order
+    }
+
+    /// Ends the configuration: what is noted from here on is a recipe's own.
+    pub(crate) fn seal_files(&mut self) {
+        self.base_files = std::mem::take(&mut self.files);
+    }
+
+    pub(crate) fn add_anonymous(&mut self, name: Sym, text: Text, file: Sym, line: u32) {
+        Arc::make_mut(&mut self.anonymous).push(Anonymous { name, text, file, line });
     }
 
     pub(crate) fn record(&mut self, var: Sym, operation: &str, flag: Option<Sym>, detail: Value, origin: Origin) {
