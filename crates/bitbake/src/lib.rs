@@ -21,11 +21,19 @@
 //! - `scan::python(code, modules) -> Result<CodeRefs, _>` and `scan::shell(code) -> Result<BTreeSet<Text>, _>` are pure functions of
 //!   their input; the datastore caches their results by text.
 
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod metadata;
+pub mod python;
 pub mod scan;
+pub mod shared;
 pub mod symbol;
+pub mod syntax;
 pub mod value;
 pub mod view;
 
+pub use error::{Error, Result};
 pub use symbol::Sym;
 pub use value::{Text, Value};
 pub use view::{CodeRefs, DataView, Expansion};

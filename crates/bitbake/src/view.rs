@@ -52,9 +52,11 @@ pub trait DataView {
     fn expand_text(&mut self, text: &str) -> Result<Expansion, Self::Error>;
     /// Names whose `export` or `unexport` flag was ever set: the keys of BitBake's `__exportlist`.
     fn export_list(&mut self) -> Vec<Sym>;
-    /// A copy with the given variables set, for reading functions through `BB_HASH_CODEPARSER_VALS`.
-    #[must_use]
-    fn with_vars(&mut self, vars: &[(Sym, Text)]) -> Self
-    where
-        Self: Sized;
+    /// The same as [`DataView::parse_var`], in a copy where the variables of `BB_HASH_CODEPARSER_VALS` have the values given there:
+    /// how the bodies of functions are read.
+    fn parse_function(&mut self, var: Sym) -> Result<(Option<Value>, Arc<Expansion>), Self::Error>;
+    /// What Python code refers to; cached by its text.
+    fn scan_python(&mut self, code: &str) -> Result<Arc<CodeRefs>, Self::Error>;
+    /// The commands that shell code runs; cached by its text.
+    fn scan_shell(&mut self, code: &Text) -> Result<Arc<BTreeSet<Text>>, Self::Error>;
 }
