@@ -28,9 +28,12 @@ pub mod metadata;
 pub mod python;
 pub mod scan;
 pub mod shared;
+pub mod signature;
 pub mod symbol;
 pub mod syntax;
+pub mod util;
 pub mod value;
+pub mod version;
 pub mod view;
 
 pub use error::{Error, Result};
