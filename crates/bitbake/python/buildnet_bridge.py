@@ -164,6 +164,8 @@ class DataSmart(MutableMapping):
             _dead.append(self._handle)
 
     def getVar(self, var, expand=True, noweakdefault=False, parsing=False):
+        if var == "BB_ORIGENV":
+            return DataSmart._adopt(call("origenv"))
         return call("get", self._handle, var, bool(expand), bool(noweakdefault), bool(parsing))
 
     def setVar(self, var, value, **loginfo):

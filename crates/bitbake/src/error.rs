@@ -32,7 +32,9 @@ pub struct PythonError {
 
 impl fmt::Display for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.message)
+        write!(f, "{}: {}", self.kind, self.message)?;
+        let frames: Vec<&str> = self.traceback.lines().filter(|line| line.trim_start().starts_with("File ")).collect();
+        frames.iter().rev().take(4).try_for_each(|frame| write!(f, "\n  at {}", frame.trim()))
     }
 }
 

@@ -26,6 +26,7 @@ pub mod data;
 pub mod error;
 pub mod metadata;
 pub mod python;
+pub mod recipe;
 pub mod scan;
 pub mod shared;
 pub mod signature;

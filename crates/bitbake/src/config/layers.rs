@@ -7,7 +7,7 @@ use super::patterns::{matches_anywhere, matches_start};
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
 use crate::python::{Message, Session};
-use crate::{Sym, util};
+use crate::Sym;
 
 /// A layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +82,21 @@ type Need = (String, Vec<String>);
 
 fn layer_needs(session: &mut Session, store: &mut Store, var: &str) -> Result<Vec<Need>> {
     let text = store.get_text(session, var)?.unwrap_or_default();
-    let exploded = util::explode_dep_versions2(&text).map_err(|error| Error::Fatal(format!("{var}: {error}")))?;
-    Ok(exploded.into_iter().map(|(name, versions)| (name.to_string(), versions.iter().map(ToString::to_string).collect())).collect())
+    let mut needs: Vec<Need> = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        if let Some(condition) = rest.strip_prefix('(') {
+            let (condition, after) = condition.split_once(')').ok_or_else(|| Error::Fatal(format!("{var}: a parenthesis is not closed: {text}")))?;
+            let last = needs.last_mut().ok_or_else(|| Error::Fatal(format!("{var}: a version without a layer: {text}")))?;
+            last.1.push(condition.trim().to_owned());
+            rest = after.trim_start();
+        } else {
+            let end = rest.find(|c: char| c.is_whitespace() || c == '(').unwrap_or(rest.len());
+            needs.push((rest[..end].to_owned(), Vec::new()));
+            rest = rest[end..].trim_start();
+        }
+    }
+    Ok(needs)
 }
 
 /// What is missing of a need, in words.
@@ -96,12 +109,26 @@ fn unmet(session: &mut Session, store: &mut Store, names: &[String], (need, vers
             return Ok(Some(format!("version {condition} of the layer {need}, which does not say its version")));
         };
         let Some((operator, wanted)) = condition.split_once(' ') else { continue };
-        let fits = util::vercmp_string_op(&have, wanted, operator).map_err(|error| Error::Fatal(error.to_string()))?;
+        let fits = version_fits(&have, operator, wanted);
         if !fits {
             return Ok(Some(format!("version {condition} of the layer {need}, which is {have}")));
         }
     }
     Ok(None)
+}
+
+/// Layer versions are plain numbers.
+fn version_fits(have: &str, operator: &str, wanted: &str) -> bool {
+    let number = |text: &str| text.trim().parse::<f64>().unwrap_or(0.0);
+    let order = number(have).total_cmp(&number(wanted));
+    match operator {
+        "=" | "==" => order.is_eq(),
+        "!=" => order.is_ne(),
+        ">" | ">>" => order.is_gt(),
+        "<" | "<<" => order.is_lt(),
+        ">=" => order.is_ge(),
+        _ => order.is_le(),
+    }
 }
 
 fn layer_priority(name: &str, lowest: i64, priorities: &mut BTreeMap<String, Option<i64>>, depends: &BTreeMap<String, Vec<String>>, depth: usize) -> i64 {

@@ -7,4 +7,4 @@ mod patterns;
 
 pub use base::{BuildDir, Options};
 pub use layers::{Layer, RecipeFile};
-pub(crate) use patterns::{matches_anywhere, matches_start};
+pub(crate) use patterns::matches_start;

@@ -8,7 +8,7 @@ pub(crate) fn matches_start(pattern: &str, text: &str) -> bool {
 }
 
 /// Python's `re.search`, compiled once for many texts.
-pub(crate) fn matches_anywhere(pattern: &str) -> Option<impl Fn(&str) -> bool> {
+pub(crate) fn matches_anywhere(pattern: &str) -> Option<impl Fn(&str) -> bool + use<>> {
     let regex = compile(pattern)?;
     Some(move |text: &str| regex.is_match(text).unwrap_or(false))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::session::{Message, Session};
-use crate::data::{Evaluate as _, Lookup, Origin, Store};
+use crate::data::{Lookup, Origin, Store};
 use crate::error::{Error, Result};
 use crate::{Sym, Value};
 
@@ -62,6 +62,14 @@ impl Session {
                 let text = arguments.value()?.to_text().to_string();
                 self.messages.push(Message { level, text });
                 return Ok(Value::None);
+            }
+            "origenv" => {
+                let mut store = Store::new(false);
+                let environment = Arc::clone(&self.shared);
+                for (name, value) in &environment.environment {
+                    store.set(self, Sym::new(name), value.as_str().into(), Origin::internal())?;
+                }
+                return Ok(self.adopt(store));
             }
             "new" => return Ok(self.adopt(Store::new(false))),
             _ => {}

@@ -1,0 +1,5 @@
+//! Recipes as other rooms read them.
+
+mod view;
+
+pub use view::StoreView;
