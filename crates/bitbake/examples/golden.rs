@@ -146,7 +146,7 @@ impl Counts {
             return true;
         }
         self.shown += 1;
-        if self.shown <= 60 {
+        if self.shown <= 5000 {
             eprintln!("{} [{}] {field}:\n  got  {got}\n  want {want}", key.0, key.1);
         }
         false

@@ -24,6 +24,7 @@
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod graph;
 pub mod metadata;
 pub mod python;
 pub mod recipe;
