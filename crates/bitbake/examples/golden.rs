@@ -10,6 +10,7 @@ use std::time::Instant;
 use buildnet_bitbake::config::{BuildDir, Options, RecipeFile};
 use buildnet_bitbake::metadata::Finalised;
 use buildnet_bitbake::python::Session;
+use buildnet_bitbake::signature::RecipeSignatures;
 use buildnet_bitbake::{Result, Sym, Value};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
@@ -53,6 +54,50 @@ fn build_directory(oecore: &Path) -> PathBuf {
     std::fs::write(conf.join("local.conf"), local).expect("local.conf can be written");
     std::fs::write(conf.join("sanity.conf"), "").expect("sanity.conf can be written");
     directory
+}
+
+/// Compares basehashes, and what enters them, with the full output of `golden_parse.py` over the same checkout.
+fn compare_values(dir: &BuildDir, session: &mut Session, raw: &Path) -> Result<()> {
+    let (mut tasks, mut equal) = (0, 0);
+    for line in std::fs::read_to_string(raw).expect("the raw file can be read").lines() {
+        let row: Json = serde_json::from_str(line).expect("a raw line is JSON");
+        let Some(recipe) = dir.recipes().iter().find(|recipe| row["recipe"] == recipe.path.as_str()) else { continue };
+        let variant = row["variant"].as_str().unwrap_or_default();
+        let Some(found) = dir.read_recipe(session, recipe, Some(variant))?.pop() else { continue };
+        let Some(signatures) = found.signatures else { continue };
+        let before = equal;
+        for signature in &signatures.tasks {
+            let suffix = format!(":{}", signature.task);
+            let want = row["basehash"].as_object().and_then(|all| all.iter().find(|(id, _)| id.ends_with(&suffix))).map(|(_, hash)| hash.as_str());
+            tasks += 1;
+            equal += usize::from(want == Some(Some(&*signature.basehash)));
+        }
+        if equal - before < signatures.tasks.len() {
+            explain(&recipe.path, variant, &row["varvals"], &signatures);
+        }
+    }
+    println!("basehash against {}: {equal} of {tasks}", raw.display());
+    Ok(())
+}
+
+fn explain(path: &str, variant: &str, want: &Json, got: &RecipeSignatures) {
+    let mut names: Vec<&str> = got.variables.keys().map(|name| name.as_str()).collect();
+    names.extend(want.as_object().into_iter().flat_map(|all| all.keys()).map(String::as_str));
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let ours = Sym::find(name).and_then(|name| got.variables.get(&name)).map(|v| v.value.as_deref().unwrap_or("None").to_owned());
+        let theirs = want.get(name).map(|value| match value {
+            Json::String(text) => text.clone(),
+            Json::Null => "None".to_owned(),
+            other => other.to_string(),
+        });
+        if ours != theirs {
+            let by: Vec<&str> = got.variables.iter().filter(|(_, v)| v.depends.iter().any(|d| d.as_str() == name)).map(|(n, _)| n.as_str()).take(4).collect();
+            eprintln!("needed by {}", by.join(" "));
+            eprintln!("{path} [{variant}] {name}:\n  got  {ours:?}\n  want {theirs:?}");
+        }
+    }
 }
 
 /// The rows name no recipe: they come in the order of the sorted recipes, and a recipe's own row comes before its variants.
@@ -130,6 +175,9 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
         for message in session.messages.drain(..).filter(|m| m.level >= 30) {
             eprintln!("{}: {}: {}", recipe.path, message.level, message.text);
         }
+    }
+    if let Some(raw) = std::env::var_os("BUILDNET_GOLDEN_RAW") {
+        compare_values(&dir, &mut session, Path::new(&raw))?;
     }
     for (field, total) in &counts.total {
         println!("{field}: {} of {total}", counts.equal.get(field).copied().unwrap_or_default());
