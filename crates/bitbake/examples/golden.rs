@@ -12,6 +12,7 @@ use buildnet_bitbake::metadata::Finalised;
 use buildnet_bitbake::python::Session;
 use buildnet_bitbake::{Result, Sym, Value};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 const FIELDS: [&str; 14] = [
     "PN", "PV", "PE", "PR", "BPN", "DEPENDS", "PROVIDES", "PACKAGES", "SRC_URI", "LICENSE", "STAMP", "WORKDIR", "OVERRIDES", "PACKAGE_ARCH",
@@ -108,7 +109,7 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
     eprintln!("configuration: {:?}; {} recipes", start.elapsed(), dir.recipes().len());
     let mut expected = by_recipe(&dir, rows);
     let chosen: Vec<&RecipeFile> = dir.recipes().iter().filter(|recipe| wanted.is_empty() || wanted.iter().any(|w| recipe.path.ends_with(w))).collect();
-    let mut session = dir.session.fork();
+    let mut session = dir.session(true);
     let mut counts = Counts::default();
     for recipe in chosen {
         match dir.read_recipe(&mut session, recipe, None) {
@@ -192,6 +193,20 @@ fn check(session: &mut Session, variant: &mut Finalised, row: &Json, key: &(Stri
             })
             .collect();
         good &= counts.note("parents", key, &Json::Object(parents), &row["parents"]);
+    }
+    if let Some(signatures) = &variant.signatures {
+        for signature in &signatures.tasks {
+            let task = signature.task.as_str();
+            let want = &row["basehash"][task];
+            let equal = counts.note("basehash", key, &Json::from(&*signature.basehash), want);
+            if !equal {
+                let names: Vec<&str> = signature.depends.iter().map(|name| name.as_str()).collect();
+                let digest = hex::encode(Sha256::digest(names.join(" ")));
+                let same = row["taskdeps_sha"][task].as_str() == Some(&digest[..16]);
+                counts.note("names of what enters a differing basehash", key, &Json::from(same), &Json::from(true));
+            }
+            good &= equal;
+        }
     }
     counts.variants_equal += usize::from(good);
 }

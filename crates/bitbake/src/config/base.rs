@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::environment::approved;
 use super::layers::{Layer, RecipeFile, layers, recipe_files};
-use crate::data::{Origin, Store};
+use crate::data::{Evaluate as _, Origin, Store};
 use crate::error::{Error, Result};
 use crate::metadata::{Finalised, Reader, join};
-use crate::python::{Launch, Runtime, Session};
+use crate::python::{Launch, LibraryFunction, Runtime, Session};
 use crate::shared::Shared;
+use crate::signature::{Generator, Library, LibrarySource};
 use crate::{Sym, Value};
 
 /// How often event handlers may ask to read the configuration again.
@@ -42,6 +43,8 @@ pub struct BuildDir {
     /// The layers, in the order of `BBFILE_COLLECTIONS`.
     pub layers: Vec<Layer>,
     recipes: Vec<RecipeFile>,
+    library: Arc<Library>,
+    ignored: Vec<Sym>,
 }
 
 impl BuildDir {
@@ -80,7 +83,16 @@ impl BuildDir {
         store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
         let layers = layers(&mut session, &mut store)?;
         let recipes = recipe_files(&mut session, &mut store, &layers)?;
-        Ok(Self { store, session, layers, recipes })
+        let library = Arc::new(library(&mut session, &mut store)?);
+        let ignored = store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
+        Ok(Self { store, session, layers, recipes, library, ignored })
+    }
+
+    /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
+    pub fn session(&self, sign: bool) -> Session {
+        let mut session = self.session.fork();
+        session.signer = sign.then(|| Generator::new(Arc::clone(&self.library), self.ignored.iter().copied()));
+        session
     }
 
     /// The recipes that BBFILES names and BBMASK leaves, in order, with their appends.
@@ -101,6 +113,36 @@ impl BuildDir {
         }
         Reader::new(session).recipe(store, Sym::new(&recipe.path), &recipe.appends, only)
     }
+}
+
+/// The functions of the layers' Python libraries, as signatures need them.
+fn library(session: &mut Session, store: &mut Store) -> Result<Library> {
+    let mut modules: BTreeMap<String, Vec<Arc<LibraryFunction>>> = BTreeMap::new();
+    for function in session.shared.library() {
+        let module = function.name.rsplit_once('.').map_or("", |(module, _)| module).to_owned();
+        modules.entry(module).or_default().push(function);
+    }
+    let mut library = Library::default();
+    for functions in modules.values_mut() {
+        functions.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut sources = Vec::new();
+        for function in functions.iter() {
+            let refs = session.code_refs(&function.source)?;
+            let LibraryFunction { name, source, line, vardeps, vardepsexclude, .. } = &**function;
+            sources.push((LibrarySource { name, source, line: *line, vardeps, vardepsexclude }, refs));
+        }
+        library.add_module(&sources);
+    }
+    let flag = Sym::new("vardepsexclude");
+    let mut excluded = BTreeMap::new();
+    for name in library.names().collect::<Vec<_>>() {
+        if let Some(value) = store.get_flag(session, name, flag)? {
+            let words: Vec<Sym> = value.to_text().split_whitespace().map(Sym::new).collect();
+            excluded.insert(name, words);
+        }
+    }
+    library.exclude(|name| excluded.get(&name).cloned().unwrap_or_default());
+    Ok(library)
 }
 
 /// Finds `conf/bblayers.conf` along BBPATH, then in the build directory and above it.

@@ -4,6 +4,8 @@ use super::files::{Reader, defer, list, text_value};
 use super::tasks::TaskTable;
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
+use crate::recipe::StoreView;
+use crate::signature::RecipeSignatures;
 use crate::{Sym, Value};
 
 /// A variant of a recipe, finalised or skipped.
@@ -15,6 +17,8 @@ pub struct Finalised {
     pub store: Store,
     /// Its tasks; none when it is skipped.
     pub tasks: TaskTable,
+    /// The signatures of its tasks; none when it is skipped, or was not signed.
+    pub signatures: Option<RecipeSignatures>,
     /// Why it is skipped.
     pub skipped: Option<String>,
 }
@@ -69,7 +73,7 @@ impl Reader<'_> {
 
     fn finalise(&mut self, mut store: Store, file: Sym, variant: String) -> Result<Finalised> {
         match self.finalise_steps(&mut store, file) {
-            Ok(tasks) => Ok(Finalised { variant, store, tasks, skipped: None }),
+            Ok((tasks, signatures)) => Ok(Finalised { variant, store, tasks, signatures, skipped: None }),
             Err(error) => match skip_reason(error) {
                 Ok(reason) => {
                     store.set(self.session, Sym::new("__SKIPPED"), reason.as_str().into(), Origin::internal())?;
@@ -80,7 +84,7 @@ impl Reader<'_> {
         }
     }
 
-    fn finalise_steps(&mut self, store: &mut Store, file: Sym) -> Result<TaskTable> {
+    fn finalise_steps(&mut self, store: &mut Store, file: Sym) -> Result<(TaskTable, Option<RecipeSignatures>)> {
         if store.uses_renamed {
             return Err(Error::Fatal(format!("{file} uses variables that were renamed")));
         }
@@ -115,11 +119,19 @@ impl Reader<'_> {
         self.fire(store, "RecipeTaskPreProcess", &[name.clone(), Value::List(names.into())])?;
         self.virtual_providers(store, &tasks)?;
         let table = self.task_table(store)?;
+        let signatures = self.sign(store, &tasks)?;
         let files: Vec<&str> = store.files().map(Sym::as_str).collect();
         let files = files.join(" ");
         store.set(self.session, Sym::new("BBINCLUDED"), files.into(), Origin::internal())?;
         self.fire(store, "RecipeParsed", &[name])?;
-        Ok(table)
+        Ok((table, signatures))
+    }
+
+    fn sign(&mut self, store: &mut Store, tasks: &[Sym]) -> Result<Option<RecipeSignatures>> {
+        let Some(mut signer) = self.session.signer.take() else { return Ok(None) };
+        let signatures = signer.signatures(&mut StoreView::new(self.session, store), tasks);
+        self.session.signer = Some(signer);
+        signatures.map(Some)
     }
 
     /// Replaces virtual recipe providers in DEPENDS and the tasks' `depends` by the preferred recipe.
@@ -161,7 +173,7 @@ fn first(entry: &Value) -> Option<&Value> {
 }
 
 fn skipped(variant: String, store: Store, reason: String) -> Finalised {
-    Finalised { variant, store, tasks: TaskTable::default(), skipped: Some(reason) }
+    Finalised { variant, store, tasks: TaskTable::default(), signatures: None, skipped: Some(reason) }
 }
 
 fn skip_reason(error: Error) -> std::result::Result<String, Error> {

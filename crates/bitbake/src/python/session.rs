@@ -8,6 +8,7 @@ use super::worker::{Launch, Worker};
 use crate::data::{Evaluate, Store};
 use crate::error::{Error, PythonError, Result};
 use crate::shared::Shared;
+use crate::signature::Generator;
 use crate::{CodeRefs, Sym, Text, Value};
 
 /// Something metadata logged.
@@ -47,6 +48,8 @@ pub struct Session {
     known: FxHashMap<Sym, Text>,
     known_from: Option<usize>,
     libraries: Vec<(Text, Text, Vec<String>)>,
+    /// Makes signatures, when recipes are to be signed.
+    pub(crate) signer: Option<Generator>,
     /// What was logged and not yet taken.
     pub messages: Vec<Message>,
 }
@@ -63,6 +66,7 @@ impl Session {
             known: FxHashMap::default(),
             known_from: None,
             libraries: Vec::new(),
+            signer: None,
             messages: Vec::new(),
         }
     }
