@@ -255,6 +255,8 @@ fn expanded<V: DataView>(view: &mut V, value: &Value) -> Result<Text, V::Error> 
         Value::Str(text) if text.contains("${") => {
             Ok(view.expand_text(text)?.value.as_ref().map(Value::to_text).unwrap_or_default())
         }
+        // Python code may set a flag to nothing.
+        Value::None => Ok(Text::from("")),
         other => Ok(other.to_text()),
     }
 }

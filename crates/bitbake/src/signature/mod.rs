@@ -10,6 +10,7 @@ mod checksums;
 mod depends;
 mod library;
 mod prune;
+mod setup;
 mod taskhash;
 
 pub use basehash::{RecipeSignatures, TaskSignature};
