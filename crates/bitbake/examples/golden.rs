@@ -16,7 +16,20 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 const FIELDS: [&str; 14] = [
-    "PN", "PV", "PE", "PR", "BPN", "DEPENDS", "PROVIDES", "PACKAGES", "SRC_URI", "LICENSE", "STAMP", "WORKDIR", "OVERRIDES", "PACKAGE_ARCH",
+    "PN",
+    "PV",
+    "PE",
+    "PR",
+    "BPN",
+    "DEPENDS",
+    "PROVIDES",
+    "PACKAGES",
+    "SRC_URI",
+    "LICENSE",
+    "STAMP",
+    "WORKDIR",
+    "OVERRIDES",
+    "PACKAGE_ARCH",
 ];
 const PACKAGE_FIELDS: [&str; 4] = ["RDEPENDS", "RRECOMMENDS", "RPROVIDES", "RCONFLICTS"];
 
@@ -44,7 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn build_directory(oecore: &Path) -> PathBuf {
-    let directory = std::env::var_os("BUILDNET_GOLDEN_BUILD").map_or_else(|| std::env::temp_dir().join("buildnet-golden"), PathBuf::from);
+    let directory = std::env::var_os("BUILDNET_GOLDEN_BUILD")
+        .map_or_else(|| std::env::temp_dir().join("buildnet-golden"), PathBuf::from);
     let conf = directory.join("conf");
     std::fs::create_dir_all(&conf).expect("the build directory can be made");
     let layers = format!("BBPATH = \"${{TOPDIR}}\"\nBBFILES ?= \"\"\nBBLAYERS = \"{}/meta\"\n", oecore.display());
@@ -67,10 +81,9 @@ fn compare_values(dir: &BuildDir, session: &mut Session, raw: &Path) -> Result<(
         let Some(signatures) = found.signatures else { continue };
         let before = equal;
         for signature in &signatures.tasks {
-            let suffix = format!(":{}", signature.task);
-            let want = row["basehash"].as_object().and_then(|all| all.iter().find(|(id, _)| id.ends_with(&suffix))).map(|(_, hash)| hash.as_str());
+            let want = row["basehash"][signature.task.as_str()].as_str();
             tasks += 1;
-            equal += usize::from(want == Some(Some(&*signature.basehash)));
+            equal += usize::from(want == Some(&*signature.basehash));
         }
         if equal - before < signatures.tasks.len() {
             explain(&recipe.path, variant, &row["varvals"], &signatures);
@@ -86,14 +99,22 @@ fn explain(path: &str, variant: &str, want: &Json, got: &RecipeSignatures) {
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let ours = Sym::find(name).and_then(|name| got.variables.get(&name)).map(|v| v.value.as_deref().unwrap_or("None").to_owned());
+        let ours = Sym::find(name)
+            .and_then(|name| got.variables.get(&name))
+            .map(|v| v.value.as_deref().unwrap_or("None").to_owned());
         let theirs = want.get(name).map(|value| match value {
             Json::String(text) => text.clone(),
             Json::Null => "None".to_owned(),
             other => other.to_string(),
         });
         if ours != theirs {
-            let by: Vec<&str> = got.variables.iter().filter(|(_, v)| v.depends.iter().any(|d| d.as_str() == name)).map(|(n, _)| n.as_str()).take(4).collect();
+            let by: Vec<&str> = got
+                .variables
+                .iter()
+                .filter(|(_, v)| v.depends.iter().any(|d| d.as_str() == name))
+                .map(|(n, _)| n.as_str())
+                .take(4)
+                .collect();
             eprintln!("needed by {}", by.join(" "));
             eprintln!("{path} [{variant}] {name}:\n  got  {ours:?}\n  want {theirs:?}");
         }
@@ -131,7 +152,8 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
     let text = std::fs::read_to_string(golden).expect("the golden file can be read");
     let mut rows: Vec<Json> = Vec::new();
     for line in text.lines() {
-        let line = line.replace("{OECORE}", &oecore.display().to_string()).replace("{TOPDIR}", &build.display().to_string());
+        let line =
+            line.replace("{OECORE}", &oecore.display().to_string()).replace("{TOPDIR}", &build.display().to_string());
         rows.push(serde_json::from_str(&line).expect("a golden line is JSON"));
     }
     let start = Instant::now();
@@ -153,7 +175,11 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
     }
     eprintln!("configuration: {:?}; {} recipes", start.elapsed(), dir.recipes().len());
     let mut expected = by_recipe(&dir, rows);
-    let chosen: Vec<&RecipeFile> = dir.recipes().iter().filter(|recipe| wanted.is_empty() || wanted.iter().any(|w| recipe.path.ends_with(w))).collect();
+    let chosen: Vec<&RecipeFile> = dir
+        .recipes()
+        .iter()
+        .filter(|recipe| wanted.is_empty() || wanted.iter().any(|w| recipe.path.ends_with(w)))
+        .collect();
     let mut session = dir.session(true);
     let mut counts = Counts::default();
     for recipe in chosen {

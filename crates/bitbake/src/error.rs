@@ -87,14 +87,18 @@ pub enum Error {
 impl Diagnostic for Error {
     fn category(&self) -> ErrorCategory {
         match self {
-            Self::Parse { .. } | Self::Expansion { .. } | Self::Python { .. } | Self::Skip(_) | Self::Fatal(_) => ErrorCategory::User,
+            Self::Parse { .. } | Self::Expansion { .. } | Self::Python { .. } | Self::Skip(_) | Self::Fatal(_) => {
+                ErrorCategory::User
+            }
             Self::Io { .. } | Self::Worker(_) => ErrorCategory::Environment,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Expansion { .. } => Some("`buildnet bitbake env --history` shows every line that set these variables".into()),
+            Self::Expansion { .. } => {
+                Some("`buildnet bitbake env --history` shows every line that set these variables".into())
+            }
             Self::Worker(_) => Some("BuildNet needs Python 3.9 or newer on PATH, or `--python PATH`".into()),
             _ => None,
         }

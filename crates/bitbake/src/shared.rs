@@ -127,7 +127,10 @@ fn read_text(path: &Path) -> Result<String> {
     let io = |error: std::io::Error| Error::Io { path: path.display().to_string(), message: error.to_string() };
     let size = std::fs::metadata(path).map_err(io)?.len();
     if size > LARGEST_FILE {
-        return Err(Error::Io { path: path.display().to_string(), message: format!("{size} bytes are too many for a metadata file") });
+        return Err(Error::Io {
+            path: path.display().to_string(),
+            message: format!("{size} bytes are too many for a metadata file"),
+        });
     }
     let bytes = std::fs::read(path).map_err(io)?;
     String::from_utf8(bytes).map_err(|error| {

@@ -44,7 +44,10 @@ impl Sym {
         // Names live as long as the process: the same metadata names come back on every parse.
         let name: &'static str = Box::leak(name.into());
         let (chunk, at) = place(id);
-        let slots = NAMES.get(chunk).expect("fewer than 2^32 names").get_or_init(|| std::iter::repeat_with(OnceLock::new).take(FIRST << chunk).collect());
+        let slots = NAMES
+            .get(chunk)
+            .expect("fewer than 2^32 names")
+            .get_or_init(|| std::iter::repeat_with(OnceLock::new).take(FIRST << chunk).collect());
         slots[at].set(name).expect("an id is given out once");
         shard.insert(name, id);
         Self(id)
@@ -62,7 +65,10 @@ impl Sym {
     /// Never: a symbol exists only once its name is stored.
     pub fn as_str(self) -> &'static str {
         let (chunk, at) = place(self.0);
-        NAMES[chunk].get().and_then(|slots| slots[at].get()).expect("a symbol's name is stored before the symbol exists")
+        NAMES[chunk]
+            .get()
+            .and_then(|slots| slots[at].get())
+            .expect("a symbol's name is stored before the symbol exists")
     }
 }
 

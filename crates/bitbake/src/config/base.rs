@@ -71,7 +71,9 @@ impl BuildDir {
                 break;
             }
             if round > REREADS {
-                return Err(Error::Fatal(format!("the configuration was read {REREADS} times, and its event handlers still call it invalid (BB_INVALIDCONF)")));
+                return Err(Error::Fatal(format!(
+                    "the configuration was read {REREADS} times, and its event handlers still call it invalid (BB_INVALIDCONF)"
+                )));
             }
             store = read_configuration(&mut session, options)?;
             Reader::of_configuration(&mut session).fire(&mut store, "ConfigParsed", &[])?;
@@ -84,7 +86,8 @@ impl BuildDir {
         let layers = layers(&mut session, &mut store)?;
         let recipes = recipe_files(&mut session, &mut store, &layers)?;
         let library = Arc::new(library(&mut session, &mut store)?);
-        let ignored = store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
+        let ignored =
+            store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
         Ok(Self { store, session, layers, recipes, library, ignored })
     }
 
@@ -101,7 +104,12 @@ impl BuildDir {
     }
 
     /// Reads one recipe with all its variants, or only one of them, in a session.
-    pub fn read_recipe(&self, session: &mut Session, recipe: &RecipeFile, only: Option<&str>) -> Result<Vec<Finalised>> {
+    pub fn read_recipe(
+        &self,
+        session: &mut Session,
+        recipe: &RecipeFile,
+        only: Option<&str>,
+    ) -> Result<Vec<Finalised>> {
         let mut store = self.store.copy();
         let origin = Origin::internal();
         store.set(session, Sym::new("__BBMULTICONFIG"), "".into(), origin)?;
@@ -149,7 +157,10 @@ fn library(session: &mut Session, store: &mut Store) -> Result<Library> {
 fn find_bblayers(options: &Options) -> Option<PathBuf> {
     let path = options.environment.iter().find(|(name, _)| name == "BBPATH").map_or("", |(_, value)| value);
     let along = path.split(':').filter(|part| !part.is_empty()).map(PathBuf::from);
-    along.chain(options.build_dir.ancestors().map(Path::to_owned)).map(|directory| directory.join("conf/bblayers.conf")).find(|file| file.exists())
+    along
+        .chain(options.build_dir.ancestors().map(Path::to_owned))
+        .map(|directory| directory.join("conf/bblayers.conf"))
+        .find(|file| file.exists())
 }
 
 fn read_configuration(session: &mut Session, options: &Options) -> Result<Store> {
@@ -174,7 +185,10 @@ fn read_configuration(session: &mut Session, options: &Options) -> Result<Store>
     }
     let path = store.get_text(reader.session, "BBPATH")?.unwrap_or_default();
     if path.is_empty() {
-        return Err(Error::Fatal(format!("BBPATH is not set, and no conf/bblayers.conf lies in {} or above it", options.build_dir.display())));
+        return Err(Error::Fatal(format!(
+            "BBPATH is not set, and no conf/bblayers.conf lies in {} or above it",
+            options.build_dir.display()
+        )));
     }
     if store.get_text(reader.session, "TOPDIR")?.is_none_or(|top| top.is_empty()) {
         store.set(reader.session, Sym::new("TOPDIR"), options.build_dir.display().to_string().into(), origin)?;
@@ -210,7 +224,10 @@ fn read_layers(reader: &mut Reader<'_>, store: &mut Store, bblayers: &str) -> Re
     let absent: Vec<&String> = layers.iter().filter(|layer| !Path::new(layer).is_dir()).collect();
     if !absent.is_empty() {
         let names: Vec<&str> = absent.iter().map(|layer| layer.as_str()).collect();
-        return Err(Error::Fatal(format!("BBLAYERS in {bblayers} names directories that do not exist: {}", names.join(", "))));
+        return Err(Error::Fatal(format!(
+            "BBLAYERS in {bblayers} names directories that do not exist: {}",
+            names.join(", ")
+        )));
     }
     let mut core_names: BTreeSet<String> = BTreeSet::new();
     let mut compatible: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -241,7 +258,12 @@ fn read_layers(reader: &mut Reader<'_>, store: &mut Store, bblayers: &str) -> Re
     store.delete(Sym::new("LAYERDIR"), origin);
     for (collection, series) in &compatible {
         let series: Vec<&str> = series.iter().map(String::as_str).collect();
-        store.set(reader.session, Sym::new(&format!("LAYERSERIES_COMPAT_{collection}")), series.join(" ").into(), origin)?;
+        store.set(
+            reader.session,
+            Sym::new(&format!("LAYERSERIES_COMPAT_{collection}")),
+            series.join(" ").into(),
+            origin,
+        )?;
     }
     let collections = store.get_words(reader.session, "BBFILE_COLLECTIONS")?;
     dynamic_files(reader, store, &collections)?;
@@ -264,20 +286,36 @@ fn dynamic_files(reader: &mut Reader<'_>, store: &mut Store, collections: &[Stri
     Ok(())
 }
 
-fn check_compatible(reader: &mut Reader<'_>, collections: &[String], compatible: &BTreeMap<String, BTreeSet<String>>, core: &BTreeSet<String>) -> Result<()> {
+fn check_compatible(
+    reader: &mut Reader<'_>,
+    collections: &[String],
+    compatible: &BTreeMap<String, BTreeSet<String>>,
+    core: &BTreeSet<String>,
+) -> Result<()> {
     let words = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     for (index, collection) in collections.iter().enumerate() {
         if collections[index + 1..].contains(collection) {
-            return Err(Error::Fatal(format!("two layers are called {collection}: see BBFILE_COLLECTIONS in their layer.conf, and bblayers.conf")));
+            return Err(Error::Fatal(format!(
+                "two layers are called {collection}: see BBFILE_COLLECTIONS in their layer.conf, and bblayers.conf"
+            )));
         }
         match compatible.get(collection) {
-            Some(_) if core.is_empty() => return Err(Error::Fatal(format!("no core layer found to work with the layer {collection}: is one missing in bblayers.conf?"))),
+            Some(_) if core.is_empty() => {
+                return Err(Error::Fatal(format!(
+                    "no core layer found to work with the layer {collection}: is one missing in bblayers.conf?"
+                )));
+            }
             Some(series) if series.is_disjoint(core) => {
-                return Err(Error::Fatal(format!("the layer {collection} is compatible with {}, and the core layer is {}", words(series), words(core))));
+                return Err(Error::Fatal(format!(
+                    "the layer {collection} is compatible with {}, and the core layer is {}",
+                    words(series),
+                    words(core)
+                )));
             }
             Some(_) => {}
             None => {
-                let text = format!("the layer {collection} should set LAYERSERIES_COMPAT_{collection} in its layer.conf");
+                let text =
+                    format!("the layer {collection} should set LAYERSERIES_COMPAT_{collection} in its layer.conf");
                 reader.session.messages.push(crate::python::Message { level: 30, text });
             }
         }

@@ -32,8 +32,13 @@ mod tests {
     #[test]
     fn only_known_names_enter() {
         let environment: Vec<(String, String)> =
-            [("PATH", "/bin"), ("EDITOR", "vi"), ("OECORE", "/o"), ("BB_ENV_PASSTHROUGH_ADDITIONS", "OECORE")].map(|(n, v)| (n.into(), v.into())).into();
+            [("PATH", "/bin"), ("EDITOR", "vi"), ("OECORE", "/o"), ("BB_ENV_PASSTHROUGH_ADDITIONS", "OECORE")]
+                .map(|(n, v)| (n.into(), v.into()))
+                .into();
         let names: Vec<_> = approved(&environment).into_iter().map(|(name, _, exported)| (name, exported)).collect();
-        assert_eq!(names, [("PATH".into(), true), ("OECORE".into(), false), ("BB_ENV_PASSTHROUGH_ADDITIONS".into(), false)]);
+        assert_eq!(
+            names,
+            [("PATH".into(), true), ("OECORE".into(), false), ("BB_ENV_PASSTHROUGH_ADDITIONS".into(), false)]
+        );
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::patterns::{matches_anywhere, matches_start};
+use crate::Sym;
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
 use crate::python::{Message, Session};
-use crate::Sym;
 
 /// A layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,14 @@ pub(super) fn layers(session: &mut Session, store: &mut Store) -> Result<Vec<Lay
     let mut lowest = 0;
     for name in &names {
         let text = store.get_text(session, &format!("BBFILE_PRIORITY_{name}"))?.unwrap_or_default();
-        let priority = if text.is_empty() { None } else { text.trim().parse::<i64>().map_err(|_| problems.push(format!("BBFILE_PRIORITY_{name} is {text}, which is no number"))).ok() };
+        let priority = if text.is_empty() {
+            None
+        } else {
+            text.trim()
+                .parse::<i64>()
+                .map_err(|_| problems.push(format!("BBFILE_PRIORITY_{name} is {text}, which is no number")))
+                .ok()
+        };
         if let Some(priority) = priority
             && (lowest == 0 || priority < lowest)
         {
@@ -70,7 +77,9 @@ pub(super) fn layers(session: &mut Session, store: &mut Store) -> Result<Vec<Lay
         let priority = layer_priority(name, lowest, &mut priorities, &depends, 0);
         match store.get_text(session, &format!("BBFILE_PATTERN_{name}"))? {
             None => problems.push(format!("BBFILE_PATTERN_{name} is not set")),
-            Some(pattern) if pattern.is_empty() => result.push(Layer { name: name.clone(), pattern: "^NULL$".into(), priority }),
+            Some(pattern) if pattern.is_empty() => {
+                result.push(Layer { name: name.clone(), pattern: "^NULL$".into(), priority })
+            }
             Some(pattern) => result.push(Layer { name: name.clone(), pattern: pattern.to_string(), priority }),
         }
     }
@@ -86,8 +95,11 @@ fn layer_needs(session: &mut Session, store: &mut Store, var: &str) -> Result<Ve
     let mut rest = text.trim();
     while !rest.is_empty() {
         if let Some(condition) = rest.strip_prefix('(') {
-            let (condition, after) = condition.split_once(')').ok_or_else(|| Error::Fatal(format!("{var}: a parenthesis is not closed: {text}")))?;
-            let last = needs.last_mut().ok_or_else(|| Error::Fatal(format!("{var}: a version without a layer: {text}")))?;
+            let (condition, after) = condition
+                .split_once(')')
+                .ok_or_else(|| Error::Fatal(format!("{var}: a parenthesis is not closed: {text}")))?;
+            let last =
+                needs.last_mut().ok_or_else(|| Error::Fatal(format!("{var}: a version without a layer: {text}")))?;
             last.1.push(condition.trim().to_owned());
             rest = after.trim_start();
         } else {
@@ -100,7 +112,12 @@ fn layer_needs(session: &mut Session, store: &mut Store, var: &str) -> Result<Ve
 }
 
 /// What is missing of a need, in words.
-fn unmet(session: &mut Session, store: &mut Store, names: &[String], (need, versions): &Need) -> Result<Option<String>> {
+fn unmet(
+    session: &mut Session,
+    store: &mut Store,
+    names: &[String],
+    (need, versions): &Need,
+) -> Result<Option<String>> {
     if !names.contains(need) {
         return Ok(Some(format!("the layer {need}, which bblayers.conf does not list")));
     }
@@ -131,7 +148,13 @@ fn version_fits(have: &str, operator: &str, wanted: &str) -> bool {
     }
 }
 
-fn layer_priority(name: &str, lowest: i64, priorities: &mut BTreeMap<String, Option<i64>>, depends: &BTreeMap<String, Vec<String>>, depth: usize) -> i64 {
+fn layer_priority(
+    name: &str,
+    lowest: i64,
+    priorities: &mut BTreeMap<String, Option<i64>>,
+    depends: &BTreeMap<String, Vec<String>>,
+    depth: usize,
+) -> i64 {
     if let Some(Some(known)) = priorities.get(name)
         && *known != 0
     {
@@ -142,7 +165,8 @@ fn layer_priority(name: &str, lowest: i64, priorities: &mut BTreeMap<String, Opt
         return lowest;
     }
     let needs = depends.get(name).cloned().unwrap_or_default();
-    let highest = needs.iter().map(|need| layer_priority(need, lowest, priorities, depends, depth + 1)).fold(lowest, i64::max);
+    let highest =
+        needs.iter().map(|need| layer_priority(need, lowest, priorities, depends, depth + 1)).fold(lowest, i64::max);
     priorities.insert(name.to_owned(), Some(highest + 1));
     highest + 1
 }
@@ -172,10 +196,17 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
     let mut recipes = Vec::new();
     for path in files.into_iter().filter(|file| file.ends_with(".bb")) {
         let name = base_name(&path).to_owned();
-        let matching = appends.iter().filter(|(target, _)| *target == name || target.split_once('%').is_some_and(|(prefix, _)| name.starts_with(prefix)));
+        let matching = appends.iter().filter(|(target, _)| {
+            *target == name || target.split_once('%').is_some_and(|(prefix, _)| name.starts_with(prefix))
+        });
         let appends = matching.map(|(_, file)| file.clone()).collect();
         let layer = layer_of(&path);
-        recipes.push(RecipeFile { layer: layer.map(|l| l.name.clone()), priority: layer.map_or(0, |l| l.priority), appends, path });
+        recipes.push(RecipeFile {
+            layer: layer.map(|l| l.name.clone()),
+            priority: layer.map_or(0, |l| l.priority),
+            appends,
+            path,
+        });
     }
     Ok(recipes)
 }
@@ -189,7 +220,9 @@ fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Mask>> {
         let pattern = mask.strip_prefix('|').unwrap_or(&mask);
         match matches_anywhere(pattern) {
             Some(matcher) => masks.push(Box::new(matcher)),
-            None => session.messages.push(Message { level: 40, text: format!("BBMASK contains {mask}, which is no regular expression") }),
+            None => session
+                .messages
+                .push(Message { level: 40, text: format!("BBMASK contains {mask}, which is no regular expression") }),
         }
     }
     Ok(masks)
@@ -212,7 +245,8 @@ fn files_below(directory: &Path) -> Vec<String> {
                 if !["SCCS", "CVS", ".svn"].iter().any(|ignored| name == *ignored) {
                     waiting.push(path);
                 }
-            } else if let Some(path) = path.to_str().filter(|path| path.ends_with(".bb") || path.ends_with(".bbappend")) {
+            } else if let Some(path) = path.to_str().filter(|path| path.ends_with(".bb") || path.ends_with(".bbappend"))
+            {
                 found.push(path.to_owned());
             }
         }
@@ -227,11 +261,17 @@ fn glob(pattern: &str) -> Vec<String> {
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
     for part in parts {
         let mut next = Vec::new();
-        let matcher = part.contains(['*', '?', '[']).then(|| globset::GlobBuilder::new(part).literal_separator(true).build().ok().map(|glob| glob.compile_matcher()));
+        let matcher = part.contains(['*', '?', '[']).then(|| {
+            globset::GlobBuilder::new(part).literal_separator(true).build().ok().map(|glob| glob.compile_matcher())
+        });
         for base in &found {
             match &matcher {
                 None => {
-                    let path = if base.is_empty() || base.ends_with('/') { format!("{base}{part}") } else { format!("{base}/{part}") };
+                    let path = if base.is_empty() || base.ends_with('/') {
+                        format!("{base}{part}")
+                    } else {
+                        format!("{base}/{part}")
+                    };
                     if Path::new(&path).exists() {
                         next.push(path);
                     }
@@ -244,7 +284,11 @@ fn glob(pattern: &str) -> Vec<String> {
                         let name = entry.file_name();
                         let Some(name) = name.to_str() else { continue };
                         if matcher.is_match(name) && (!name.starts_with('.') || part.starts_with('.')) {
-                            next.push(if base.is_empty() || base.ends_with('/') { format!("{base}{name}") } else { format!("{base}/{name}") });
+                            next.push(if base.is_empty() || base.ends_with('/') {
+                                format!("{base}{name}")
+                            } else {
+                                format!("{base}/{name}")
+                            });
                         }
                     }
                 }

@@ -59,9 +59,21 @@ impl Store {
 
     /// Sets a variable; `detail` is what was written when that differs from the value.
     #[expect(clippy::too_many_arguments, reason = "an assignment has that many parts")]
-    pub(crate) fn assign(&mut self, ev: &mut dyn Evaluate, var: Sym, value: Value, parsing: bool, operation: &str, detail: Option<Value>, origin: Origin) -> Result<()> {
+    pub(crate) fn assign(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        value: Value,
+        parsing: bool,
+        operation: &str,
+        detail: Option<Value>,
+        origin: Origin,
+    ) -> Result<()> {
         let name = var.as_str();
-        if name.contains('_') && !name.starts_with("__anon_") && ["_append", "_prepend", "_remove"].iter().any(|old| name.contains(old)) {
+        if name.contains('_')
+            && !name.starts_with("__anon_")
+            && ["_append", "_prepend", "_remove"].iter().any(|old| name.contains(old))
+        {
             return Err(Error::Fatal(format!(
                 "{}:{}: the variable {name} contains an operation in the old override syntax: write :append, :prepend or :remove",
                 origin.file, origin.line
@@ -75,7 +87,9 @@ impl Store {
             let text = value.to_text();
             self.edit(base).operations_mut(keyword).push(Operation::new(text, overrides));
             if self.history.is_some() {
-                let operation = overrides.filter(|o| !o.is_empty()).map_or_else(|| keyword.as_str().to_owned(), |o| format!("{}[{o}]", keyword.as_str()));
+                let operation = overrides
+                    .filter(|o| !o.is_empty())
+                    .map_or_else(|| keyword.as_str().to_owned(), |o| format!("{}[{o}]", keyword.as_str()));
                 self.record(base, &operation, None, value.clone(), origin);
             }
             self.add_variants(base);
@@ -157,7 +171,16 @@ impl Store {
     }
 
     #[expect(clippy::too_many_arguments, reason = "an assignment has that many parts")]
-    pub(crate) fn set_flag_as(&mut self, ev: &mut dyn Evaluate, var: Sym, flag: Sym, value: Value, operation: &str, detail: Option<Value>, origin: Origin) -> Result<()> {
+    pub(crate) fn set_flag_as(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        flag: Sym,
+        value: Value,
+        operation: &str,
+        detail: Option<Value>,
+        origin: Origin,
+    ) -> Result<()> {
         self.cache.clear();
         if var.as_str() == "BB_RENAMED_VARIABLES" {
             Arc::make_mut(&mut self.renamed).insert(flag, value.to_text());
@@ -192,13 +215,27 @@ impl Store {
     }
 
     /// Adds text to the end of a flag, now.
-    pub fn append_flag(&mut self, ev: &mut dyn Evaluate, var: Sym, flag: Sym, text: &str, origin: Origin) -> Result<()> {
+    pub fn append_flag(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        flag: Sym,
+        text: &str,
+        origin: Origin,
+    ) -> Result<()> {
         let old = self.flag_raw(var, flag).map(|value| value.to_text()).unwrap_or_default();
         self.set_flag_as(ev, var, flag, format!("{old}{text}").into(), "append", Some(text.into()), origin)
     }
 
     /// Adds text to the front of a flag, now.
-    pub fn prepend_flag(&mut self, ev: &mut dyn Evaluate, var: Sym, flag: Sym, text: &str, origin: Origin) -> Result<()> {
+    pub fn prepend_flag(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        flag: Sym,
+        text: &str,
+        origin: Origin,
+    ) -> Result<()> {
         let old = self.flag_raw(var, flag).map(|value| value.to_text()).unwrap_or_default();
         self.set_flag_as(ev, var, flag, format!("{text}{old}").into(), "prepend", Some(text.into()), origin)
     }

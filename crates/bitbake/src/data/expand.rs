@@ -151,7 +151,13 @@ impl Store {
         Ok(Expansion { value: Some(current.into()), refs: gathered.finish(), removes: None })
     }
 
-    fn expand_once(&mut self, ev: &mut dyn Evaluate, text: &mut String, var: Option<Sym>, gathered: &mut Gathered) -> Result<()> {
+    fn expand_once(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        text: &mut String,
+        var: Option<Sym>,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
         let mut result = String::with_capacity(text.len() * 2);
         let mut done = 0;
         for (start, end) in scan_references(text) {
@@ -200,7 +206,13 @@ impl Store {
         Ok(())
     }
 
-    fn evaluate(&mut self, ev: &mut dyn Evaluate, code: &str, var: Option<Sym>, gathered: &mut Gathered) -> Result<Value> {
+    fn evaluate(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        code: &str,
+        var: Option<Sym>,
+        gathered: &mut Gathered,
+    ) -> Result<Value> {
         let refs = ev.code_refs(code)?;
         gathered.code.push(refs);
         ev.eval(self, code, var)
@@ -209,14 +221,19 @@ impl Store {
     /// Guards a step of a chain of variables that refer to each other.
     pub(crate) fn deeper(&mut self, depth: u32, var: Sym) -> Result<()> {
         if depth > DEPTH {
-            return Err(Error::Expansion { chain: vec![var.to_string()], message: "variables refer to each other in a circle".into() });
+            return Err(Error::Expansion {
+                chain: vec![var.to_string()],
+                message: "variables refer to each other in a circle".into(),
+            });
         }
         Ok(())
     }
 }
 
 fn is_unterminated(kind: &str, message: &str) -> bool {
-    kind == "SyntaxError" && (message.starts_with("unterminated string literal") || message.starts_with("EOL while scanning string literal"))
+    kind == "SyntaxError"
+        && (message.starts_with("unterminated string literal")
+            || message.starts_with("EOL while scanning string literal"))
 }
 
 fn in_variable(error: Error, var: Option<Sym>, text: &str) -> Error {

@@ -10,7 +10,8 @@ impl Store {
     /// All names, in no order: those that hold something, and those of which only an override variant does.
     pub fn keys(&mut self, ev: &mut dyn Evaluate) -> Result<Vec<Sym>> {
         let active = self.need_overrides(ev)?;
-        let mut names: FxHashSet<Sym> = self.vars.iter().filter(|(_, variable)| !variable.is_empty()).map(|(name, _)| *name).collect();
+        let mut names: FxHashSet<Sym> =
+            self.vars.iter().filter(|(_, variable)| !variable.is_empty()).map(|(name, _)| *name).collect();
         for (name, variants) in &self.variants {
             if variants.iter().any(|(_, over)| active.covers(*over)) {
                 names.insert(*name);

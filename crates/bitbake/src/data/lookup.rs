@@ -59,8 +59,15 @@ impl Store {
     }
 
     /// BitBake's `getVarFlag` in full: the value, and its expansion when asked for.
-    pub fn lookup(&mut self, ev: &mut dyn Evaluate, var: Sym, flag: Option<Sym>, how: Lookup) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
-        if !how.no_weak_default && (how.expand || how.with_refs)
+    pub fn lookup(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        flag: Option<Sym>,
+        how: Lookup,
+    ) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
+        if !how.no_weak_default
+            && (how.expand || how.with_refs)
             && let Some(cached) = self.cache.get(&(var, flag))
         {
             if how.expand {
@@ -74,7 +81,13 @@ impl Store {
         }
     }
 
-    fn lookup_flag(&mut self, ev: &mut dyn Evaluate, var: Sym, flag: Sym, how: Lookup) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
+    fn lookup_flag(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        flag: Sym,
+        how: Lookup,
+    ) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
         let value = self.raw_flag(var, flag, how.no_weak_default);
         if !how.expand && !how.with_refs {
             return Ok((value, None));
@@ -82,7 +95,10 @@ impl Store {
         let name = Sym::new(&format!("{var}[{flag}]"));
         let expansion = Arc::new(self.expand_value(ev, value.clone(), Some(name))?);
         if !how.no_weak_default {
-            self.cache.insert((var, Some(flag)), Arc::new(Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) }));
+            self.cache.insert(
+                (var, Some(flag)),
+                Arc::new(Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) }),
+            );
         }
         Ok((if how.expand { expansion.value.clone() } else { value }, Some(expansion)))
     }
@@ -108,7 +124,12 @@ impl Store {
         value.filter(|value| *value != Value::None)
     }
 
-    fn lookup_content(&mut self, ev: &mut dyn Evaluate, var: Sym, how: Lookup) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
+    fn lookup_content(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        var: Sym,
+        how: Lookup,
+    ) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
         let variable = self.vars.get(&var).cloned();
         let mut value = None;
         let mut removes: BTreeSet<Text> = BTreeSet::new();
@@ -118,7 +139,9 @@ impl Store {
             let active = self.need_overrides(ev)?;
             if let Some(chosen) = active.choose(&variants) {
                 self.depth += 1;
-                let found = self.deeper(self.depth, var).and_then(|()| self.lookup(ev, chosen, None, Lookup { with_refs: true, ..Lookup::default() }));
+                let found = self
+                    .deeper(self.depth, var)
+                    .and_then(|()| self.lookup(ev, chosen, None, Lookup { with_refs: true, ..Lookup::default() }));
                 self.depth -= 1;
                 let (text, expansion) = found?;
                 value = text;
@@ -165,10 +188,7 @@ impl Store {
                 self.apply_removes(ev, &mut expansion, &removes)?;
             }
         }
-        if how.expand
-            && !self.filters.is_empty()
-            && expansion.value.as_ref().is_some_and(Value::truthy)
-        {
+        if how.expand && !self.filters.is_empty() && expansion.value.as_ref().is_some_and(Value::truthy) {
             let name = var.as_str();
             let base = name.split_once(':').map_or(Some(var), |(base, _)| Sym::find(base));
             if let Some(filter) = base.and_then(|base| self.filters.get(&base)).cloned() {
@@ -178,13 +198,19 @@ impl Store {
         }
         let expansion = Arc::new(expansion);
         if !how.no_weak_default {
-            self.cache.insert((var, None), Arc::new(Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) }));
+            self.cache
+                .insert((var, None), Arc::new(Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) }));
         }
         Ok((if how.expand { expansion.value.clone() } else { value }, Some(expansion)))
     }
 
     /// Takes words away, leaving the white space around them, and notes which of the removes took something.
-    fn apply_removes(&mut self, ev: &mut dyn Evaluate, expansion: &mut Expansion, removes: &BTreeSet<Text>) -> Result<()> {
+    fn apply_removes(
+        &mut self,
+        ev: &mut dyn Evaluate,
+        expansion: &mut Expansion,
+        removes: &BTreeSet<Text>,
+    ) -> Result<()> {
         let mut expanded = Vec::with_capacity(removes.len());
         for remove in removes {
             expanded.push((remove, self.expand(ev, remove)?));
@@ -220,7 +246,12 @@ fn applies(active: &Active, operation: &Operation) -> bool {
     operation.overrides.iter().all(|over| active.set.contains(over))
 }
 
-fn added(active: &Active, operations: &[Operation], value: Option<Value>, add: impl Fn(&mut String, &str)) -> Option<Value> {
+fn added(
+    active: &Active,
+    operations: &[Operation],
+    value: Option<Value>,
+    add: impl Fn(&mut String, &str),
+) -> Option<Value> {
     let mut text: Option<String> = None;
     for operation in operations.iter().filter(|op| applies(active, op)) {
         let text = text.get_or_insert_with(|| value.as_ref().map(|v| v.to_text().to_string()).unwrap_or_default());

@@ -15,7 +15,8 @@ fn check(table: &str) {
             let (old, new) = names.split_once(' ').expect("two names");
             store.rename(&mut ev, Sym::new(old), Sym::new(new), origin).expect("renames");
         } else if let Some((name, value)) = line.split_once(" -> ") {
-            let got = store.get(&mut ev, Sym::new(name)).expect("expands").map_or("(none)".to_owned(), |v| v.to_string());
+            let got =
+                store.get(&mut ev, Sym::new(name)).expect("expands").map_or("(none)".to_owned(), |v| v.to_string());
             assert_eq!(got, value.replace('\u{b7}', ""), "{line}, in {table}");
         } else if let Some((name, value)) = line.split_once(" ??= ") {
             store.set_flag(&mut ev, Sym::new(name), Sym::new("_defaultval"), value.into(), origin).expect("sets");

@@ -81,7 +81,8 @@ pub struct Closure {
 impl Closure {
     /// Follows the needs of targets.
     pub fn of(universe: &mut Universe, targets: &[&str]) -> Result<Self> {
-        let mut closure = Self { targets: targets.iter().map(|target| (*target).to_owned()).collect(), ..Self::default() };
+        let mut closure =
+            Self { targets: targets.iter().map(|target| (*target).to_owned()).collect(), ..Self::default() };
         for target in targets {
             if !universe.is_assumed(target) && !universe.is_provided(target) {
                 let mut message = format!("nothing provides {target}");
@@ -115,7 +116,12 @@ impl Closure {
     fn resolve(&mut self, universe: &mut Universe) -> Result<bool> {
         let mut added = false;
         let unresolved = |items: &Items, universe: &Universe| -> Vec<String> {
-            items.names.iter().filter(|name| items.chosen(name).is_none() && !items.has_failed(name) && !universe.is_assumed(name)).cloned().collect()
+            items
+                .names
+                .iter()
+                .filter(|name| items.chosen(name).is_none() && !items.has_failed(name) && !universe.is_assumed(name))
+                .cloned()
+                .collect()
         };
         for name in unresolved(&self.build, universe) {
             added |= self.provide(universe, &name)?;
@@ -208,7 +214,11 @@ impl Closure {
             let recipe = &universe.recipes[*index];
             let list = if runtime { &recipe.runtime_depends } else { &recipe.depends };
             let needs = if runtime { &self.runtime_needs } else { &self.needs };
-            let by_flag = || recipe.tasks.tasks.iter().any(|task| needs.get(&(*index, *task)).is_some_and(|needs| needs.iter().any(|(name, _)| name == item)));
+            let by_flag = || {
+                recipe.tasks.tasks.iter().any(|task| {
+                    needs.get(&(*index, *task)).is_some_and(|needs| needs.iter().any(|(name, _)| name == item))
+                })
+            };
             if list.iter().any(|name| name == item) || by_flag() {
                 dependents.push(*index);
             }

@@ -28,10 +28,20 @@ pub struct HashedTask {
 pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph) -> Result<Vec<HashedTask>> {
     let stable = universe.setting("SIGGEN_EXCLUDERECIPES_ABISAFE")?.unwrap_or_default();
     let safe = universe.setting("SIGGEN_EXCLUDE_SAFE_RECIPE_DEPS")?.unwrap_or_default();
-    let excluded: Vec<String> = universe.setting("BB_FILE_CHECKSUM_EXCLUDES")?.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let excluded: Vec<String> = universe
+        .setting("BB_FILE_CHECKSUM_EXCLUDES")?
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     let ignored = universe.setting("BB_TASKHASH_IGNORE_TASKS")?;
     let universe = &*universe;
-    let provider = |item: &str| item.starts_with("virtual/").then(|| closure.provider(item)).flatten().map(|recipe| universe.recipes[recipe].name.clone());
+    let provider = |item: &str| {
+        item.starts_with("virtual/")
+            .then(|| closure.provider(item))
+            .flatten()
+            .map(|recipe| universe.recipes[recipe].name.clone())
+    };
     let pruning = Pruning::new(&stable, &safe, provider);
     let mut facts: HashMap<usize, RecipeFacts> = HashMap::new();
     let mut basehashes: HashMap<(usize, Sym), Text> = HashMap::new();
@@ -41,7 +51,12 @@ pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph)
             for signature in &recipe.signatures {
                 basehashes.insert((node.recipe, signature.task), Text::clone(&signature.basehash));
             }
-            RecipeFacts::new(&recipe.name, "", recipe.inherits.iter().map(|class| &**class), recipe.recommends.iter().map(String::as_str))
+            RecipeFacts::new(
+                &recipe.name,
+                "",
+                recipe.inherits.iter().map(|class| &**class),
+                recipe.recommends.iter().map(String::as_str),
+            )
         });
     }
     let checksums = FileChecksums::default();
@@ -61,7 +76,9 @@ pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph)
         }
         depends.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         let files = match recipe.file_checksums.get(node.task.as_str()) {
-            Some(list) => checksums.of_list(list, &excluded).map_err(|error| Error::Fatal(format!("{}:{}: {error}", recipe.file, node.task)))?,
+            Some(list) => checksums
+                .of_list(list, &excluded)
+                .map_err(|error| Error::Fatal(format!("{}:{}: {error}", recipe.file, node.task)))?,
             None => Vec::new(),
         };
         let id = graph.id(universe, *at);

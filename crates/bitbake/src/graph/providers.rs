@@ -88,7 +88,9 @@ impl Universe {
 
     /// Whether an item is taken as provided by the host.
     pub fn is_assumed(&self, item: &str) -> bool {
-        self.assumed.iter().any(|name| if name.starts_with('^') || name.ends_with('$') { matches_start(name, item) } else { name == item })
+        self.assumed.iter().any(|name| {
+            if name.starts_with('^') || name.ends_with('$') { matches_start(name, item) } else { name == item }
+        })
     }
 
     /// Whether any recipe provides the item.
@@ -144,7 +146,10 @@ impl Universe {
         }
         if preferred.len() > 1 {
             let names: Vec<&str> = preferred.iter().map(|r| self.recipes[*r].name.as_str()).collect();
-            let text = format!("the PREFERRED_PROVIDER settings contradict each other for the package {item}: {}; set PREFERRED_RPROVIDER_{item}", names.join(", "));
+            let text = format!(
+                "the PREFERRED_PROVIDER settings contradict each other for the package {item}: {}; set PREFERRED_RPROVIDER_{item}",
+                names.join(", ")
+            );
             self.session.messages.push(Message { level: 40, text });
             return Ok(None);
         }
@@ -158,8 +163,16 @@ impl Universe {
 
     /// Why an item is not provided: recipes that would, but are skipped.
     pub fn skip_reasons(&self, item: &str) -> Vec<String> {
-        let provides = |recipe: &&RecipeInfo| recipe.name == item || recipe.provides.iter().chain(&recipe.runtime_provides).any(|p| p == item);
-        let reason = |recipe: &RecipeInfo| format!("{} provides {item}, and is skipped: {}", recipe.name, recipe.skipped.as_deref().unwrap_or_default());
+        let provides = |recipe: &&RecipeInfo| {
+            recipe.name == item || recipe.provides.iter().chain(&recipe.runtime_provides).any(|p| p == item)
+        };
+        let reason = |recipe: &RecipeInfo| {
+            format!(
+                "{} provides {item}, and is skipped: {}",
+                recipe.name,
+                recipe.skipped.as_deref().unwrap_or_default()
+            )
+        };
         self.skipped.iter().filter(provides).map(reason).collect()
     }
 
@@ -217,7 +230,9 @@ impl Universe {
     }
 
     fn version_setting(&mut self, keyword: &str, name: &str) -> Result<Option<String>> {
-        for var in [format!("{keyword}_VERSION:pn-{name}"), format!("{keyword}_VERSION_{name}"), format!("{keyword}_VERSION")] {
+        for var in
+            [format!("{keyword}_VERSION:pn-{name}"), format!("{keyword}_VERSION_{name}"), format!("{keyword}_VERSION")]
+        {
             if let Some(version) = self.setting(&var)? {
                 return Ok(Some(version));
             }
@@ -235,17 +250,23 @@ impl Universe {
         };
         let Some(wanted) = wanted else { return Ok((None, false)) };
         let (epoch, version) = match wanted.split_once(':') {
-            Some((epoch, rest)) if !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit()) => (Some(epoch), rest),
+            Some((epoch, rest)) if !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit()) => {
+                (Some(epoch), rest)
+            }
             _ => (None, wanted.as_str()),
         };
         let fits = |index: &&usize| {
             let (pe, pv, _) = &self.recipes[**index].version;
-            epoch.is_none_or(|epoch| epoch == pe) && (version == pv || version.strip_suffix('%').is_some_and(|prefix| pv.starts_with(prefix)))
+            epoch.is_none_or(|epoch| epoch == pe)
+                && (version == pv || version.strip_suffix('%').is_some_and(|prefix| pv.starts_with(prefix)))
         };
         let found = sets.iter().flatten().find(fits).copied();
         if found.is_none() {
             let level = if is_required { 40 } else { 30 };
-            let text = format!("the {} version {wanted} of {name} is not available", if is_required { "required" } else { "preferred" });
+            let text = format!(
+                "the {} version {wanted} of {name} is not available",
+                if is_required { "required" } else { "preferred" }
+            );
             self.session.messages.push(Message { level, text });
         }
         Ok((found, is_required))
@@ -257,7 +278,10 @@ impl Universe {
             let recipe = &self.recipes[index];
             let better = match best.map(|best| &self.recipes[best]) {
                 None => true,
-                Some(best) => (best.preference == recipe.preference && compare(&best.version, &recipe.version)? == Ordering::Less) || recipe.preference > best.preference,
+                Some(best) => {
+                    (best.preference == recipe.preference && compare(&best.version, &recipe.version)? == Ordering::Less)
+                        || recipe.preference > best.preference
+                }
             };
             if better {
                 best = Some(index);

@@ -44,7 +44,8 @@ struct Builder<'a> {
 impl TaskGraph {
     /// The graph of (target, task) pairs over their closure. A task name that ends in `-` means what the task depends on.
     pub fn new(universe: &Universe, closure: &Closure, targets: &[(&str, &str)]) -> Result<Self> {
-        let mut builder = Builder { universe, closure, nodes: Vec::new(), index: HashMap::new(), recursive: Vec::new() };
+        let mut builder =
+            Builder { universe, closure, nodes: Vec::new(), index: HashMap::new(), recursive: Vec::new() };
         builder.number();
         builder.direct()?;
         builder.gather();
@@ -64,13 +65,19 @@ impl Builder<'_> {
             for task in &self.universe.recipes[*recipe].tasks.tasks {
                 let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
                 if self.index.insert((*recipe, *task), next).is_none() {
-                    self.nodes.push(TaskNode { recipe: *recipe, task: *task, depends: BTreeSet::new(), setscene: false });
+                    self.nodes.push(TaskNode {
+                        recipe: *recipe,
+                        task: *task,
+                        depends: BTreeSet::new(),
+                        setscene: false,
+                    });
                 }
             }
         }
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
-            let setscene = Sym::find(&format!("{}_setscene", node.task)).is_some_and(|name| self.index.contains_key(&(node.recipe, name)));
+            let setscene = Sym::find(&format!("{}_setscene", node.task))
+                .is_some_and(|name| self.index.contains_key(&(node.recipe, name)));
             self.nodes[at].setscene = setscene;
         }
     }
@@ -107,7 +114,12 @@ impl Builder<'_> {
             let mut depends = BTreeSet::new();
             let info = &self.universe.recipes[recipe];
             if let Some(parents) = info.tasks.parents.get(task.as_str()) {
-                depends.extend(parents.iter().filter_map(|parent| Sym::find(parent)).filter_map(|parent| self.index.get(&(recipe, parent))));
+                depends.extend(
+                    parents
+                        .iter()
+                        .filter_map(|parent| Sym::find(parent))
+                        .filter_map(|parent| self.index.get(&(recipe, parent))),
+                );
             }
             if let Some(tasks) = self.flag(recipe, "deptask", task) {
                 self.build_tasks(recipe, &tasks, &mut depends);
@@ -141,7 +153,10 @@ impl Builder<'_> {
             let Some(provider) = items.chosen(item) else { continue };
             let Some(found) = self.index.get(&(provider, *wanted)) else {
                 let recipes = &self.universe.recipes;
-                return Err(Error::Fatal(format!("the task {task} of {} depends on {wanted} of {}, which has no such task", recipes[recipe].file, recipes[provider].file)));
+                return Err(Error::Fatal(format!(
+                    "the task {task} of {} depends on {wanted} of {}, which has no such task",
+                    recipes[recipe].file, recipes[provider].file
+                )));
             };
             depends.insert(*found);
         }
@@ -150,7 +165,8 @@ impl Builder<'_> {
 
     /// For every task, the recipes that it depends on, however far: one bit per recipe.
     fn cumulative(&self) -> Vec<Vec<u64>> {
-        let recipes: HashMap<usize, usize> = self.closure.recipes.iter().enumerate().map(|(at, recipe)| (*recipe, at)).collect();
+        let recipes: HashMap<usize, usize> =
+            self.closure.recipes.iter().enumerate().map(|(at, recipe)| (*recipe, at)).collect();
         let words = recipes.len().div_ceil(64);
         let mut result = vec![vec![0u64; words]; self.nodes.len()];
         let mut dependents: Vec<Vec<u32>> = vec![Vec::new(); self.nodes.len()];
@@ -215,7 +231,12 @@ impl Builder<'_> {
                 // Recursive tasks that depend on recursive tasks take over what those gathered, by name.
                 let mut further: BTreeSet<u32> = BTreeSet::new();
                 for dep in all.iter().filter(|dep| is_recursive.contains(dep)) {
-                    further.extend(self.nodes[*dep as usize].depends.iter().filter(|other| tasks.contains(&self.nodes[**other as usize].task)));
+                    further.extend(
+                        self.nodes[*dep as usize]
+                            .depends
+                            .iter()
+                            .filter(|other| tasks.contains(&self.nodes[**other as usize].task)),
+                    );
                 }
                 all.extend(further);
                 if all.len() > own.len() {
@@ -270,7 +291,12 @@ impl Builder<'_> {
         }
         let targets = chosen.into_iter().map(|at| renumber[at as usize]).filter(|at| *at != u32::MAX).collect();
         let order = order(&nodes).map_err(|circle| {
-            let names: Vec<String> = circle.iter().map(|at| format!("{}:{}", self.universe.recipes[nodes[*at as usize].recipe].name, nodes[*at as usize].task)).collect();
+            let names: Vec<String> = circle
+                .iter()
+                .map(|at| {
+                    format!("{}:{}", self.universe.recipes[nodes[*at as usize].recipe].name, nodes[*at as usize].task)
+                })
+                .collect();
             Error::Fatal(format!("tasks depend on each other in a circle:\n  {}", names.join("\n  depends on ")))
         })?;
         Ok(TaskGraph { nodes, order, targets })

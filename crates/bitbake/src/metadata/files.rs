@@ -42,7 +42,11 @@ impl<'a> Reader<'a> {
         let mut tried = Vec::new();
         for directory in path.split(':') {
             let candidate = if directory.is_empty() { name.to_owned() } else { join(directory, name) };
-            let absolute = if candidate.starts_with('/') { candidate } else { normal(&self.session.shared.directory.join(candidate)) };
+            let absolute = if candidate.starts_with('/') {
+                candidate
+            } else {
+                normal(&self.session.shared.directory.join(candidate))
+            };
             let file = Sym::new(&absolute);
             tried.push(file);
             if self.session.shared.exists(file) {
@@ -67,7 +71,8 @@ impl<'a> Reader<'a> {
         if self.chain.len() > DEPTH {
             return Err(self.error(name, 0, "files include each other in a circle"));
         }
-        let parsed = self.session.shared.parse(file, self.base && extension == "conf").map_err(|error| self.in_chain(error))?;
+        let parsed =
+            self.session.shared.parse(file, self.base && extension == "conf").map_err(|error| self.in_chain(error))?;
         for warning in &parsed.warnings {
             let text = format!("{name}:{}: {}", warning.line, warning.message);
             if self.session.shared.first_time(&text) {
@@ -100,7 +105,11 @@ impl<'a> Reader<'a> {
     /// Reads a file that is looked for along BBPATH when its name is relative.
     pub fn read_along_path(&mut self, store: &mut Store, name: &str) -> Result<()> {
         let path = store.get_text(self.session, "BBPATH")?.unwrap_or_default();
-        let found = if name.starts_with('/') { Found { file: Some(Sym::new(name)), tried: Vec::new() } } else { self.which(&path, name) };
+        let found = if name.starts_with('/') {
+            Found { file: Some(Sym::new(name)), tried: Vec::new() }
+        } else {
+            self.which(&path, name)
+        };
         for tried in found.tried {
             store.add_file(tried);
         }
@@ -111,7 +120,14 @@ impl<'a> Reader<'a> {
     }
 
     /// `include` and `require`: any number of files, each looked for beside the including file, then along BBPATH.
-    pub(super) fn include(&mut self, store: &mut Store, parent: Sym, names: &str, line: u32, required: Option<&str>) -> Result<()> {
+    pub(super) fn include(
+        &mut self,
+        store: &mut Store,
+        parent: Sym,
+        names: &str,
+        line: u32,
+        required: Option<&str>,
+    ) -> Result<()> {
         let names = store.expand(self.session, names)?;
         for name in names.split_whitespace() {
             self.include_one(store, parent, name, line, required)?;
@@ -119,7 +135,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn include_one(&mut self, store: &mut Store, parent: Sym, name: &str, line: u32, required: Option<&str>) -> Result<()> {
+    fn include_one(
+        &mut self,
+        store: &mut Store,
+        parent: Sym,
+        name: &str,
+        line: u32,
+        required: Option<&str>,
+    ) -> Result<()> {
         if parent.as_str() == name {
             return Ok(());
         }
@@ -200,7 +223,11 @@ impl<'a> Reader<'a> {
             }
             let Some(file) = file else {
                 let here = self.chain.last().cloned().unwrap_or(Place { file: from.as_str().to_owned(), line });
-                return Err(self.error(&here.file, here.line, &format!("could not inherit {class}: there is no {last} in any layer")));
+                return Err(self.error(
+                    &here.file,
+                    here.line,
+                    &format!("could not inherit {class}: there is no {last} in any layer"),
+                ));
             };
             if !is_inherited(store, self.session, file)? {
                 mark_inherited(store, self.session, file)?;
@@ -238,7 +265,8 @@ impl<'a> Reader<'a> {
             Error::Parse { .. } | Error::Skip(_) | Error::Io { .. } | Error::Worker(_) => error,
             other => match self.chain.split_last() {
                 Some((place, above)) => {
-                    let including: String = above.iter().rev().map(|place| format!("\n  included from {place}")).collect();
+                    let including: String =
+                        above.iter().rev().map(|place| format!("\n  included from {place}")).collect();
                     Error::Parse { place: place.clone(), message: format!("{other}{including}") }
                 }
                 None => other,

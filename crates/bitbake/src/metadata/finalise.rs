@@ -27,7 +27,13 @@ impl Reader<'_> {
     /// Reads a recipe with its appends into a copy of the configuration, and finalises every variant of it.
     ///
     /// `only` restricts the work to one variant.
-    pub fn recipe(&mut self, mut store: Store, file: Sym, appends: &[String], only: Option<&str>) -> Result<Vec<Finalised>> {
+    pub fn recipe(
+        &mut self,
+        mut store: Store,
+        file: Sym,
+        appends: &[String],
+        only: Option<&str>,
+    ) -> Result<Vec<Finalised>> {
         match self.read(&mut store, file, false) {
             Ok(()) => {}
             Err(Error::Skip(reason)) => return Ok(vec![skipped(String::new(), store, reason)]),
@@ -59,7 +65,12 @@ impl Reader<'_> {
                         class
                     }
                     None => {
-                        copy.set(self.session, Sym::new("PN"), format!("{name}-{extension}").into(), Origin::internal())?;
+                        copy.set(
+                            self.session,
+                            Sym::new("PN"),
+                            format!("{name}-{extension}").into(),
+                            Origin::internal(),
+                        )?;
                         extension
                     }
                 };
@@ -91,7 +102,11 @@ impl Reader<'_> {
         let name = Value::from(file.as_str());
         let waiting = Sym::new("__BBDEFINHERITS");
         let inherits = list(store.get_raw(self.session, waiting)?);
-        let classes = if inherits.is_empty() { vec![Value::from("")] } else { inherits.iter().filter_map(|entry| first(entry).cloned()).collect() };
+        let classes = if inherits.is_empty() {
+            vec![Value::from("")]
+        } else {
+            inherits.iter().filter_map(|entry| first(entry).cloned()).collect()
+        };
         self.fire(store, "RecipePreDeferredInherits", &[name.clone(), Value::List(classes.into())])?;
         loop {
             let mut inherits = list(store.get_raw(self.session, waiting)?);
@@ -151,7 +166,11 @@ impl Reader<'_> {
                 let Some((recipe, other)) = entry.split_once(':') else {
                     return Err(Error::Fatal(format!("{task}[depends]: {entry} is not RECIPE:TASK")));
                 };
-                let recipe = if virtuals.iter().any(|v| v == recipe) { self.preferred(store, recipe)? } else { recipe.to_owned() };
+                let recipe = if virtuals.iter().any(|v| v == recipe) {
+                    self.preferred(store, recipe)?
+                } else {
+                    recipe.to_owned()
+                };
                 entries.push(format!("{recipe}:{other}"));
             }
             store.set_flag(self.session, *task, flag, entries.join(" ").into(), Origin::internal())?;
@@ -160,8 +179,11 @@ impl Reader<'_> {
     }
 
     fn preferred(&mut self, store: &mut Store, provided: &str) -> Result<String> {
-        let chosen = store.get_text(self.session, &format!("PREFERRED_PROVIDER_{provided}"))?.filter(|text| !text.is_empty());
-        chosen.map(|text| text.to_string()).ok_or_else(|| Error::Fatal(format!("PREFERRED_PROVIDER_{provided} is not set")))
+        let chosen =
+            store.get_text(self.session, &format!("PREFERRED_PROVIDER_{provided}"))?.filter(|text| !text.is_empty());
+        chosen
+            .map(|text| text.to_string())
+            .ok_or_else(|| Error::Fatal(format!("PREFERRED_PROVIDER_{provided} is not set")))
     }
 }
 

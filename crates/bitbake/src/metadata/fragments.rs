@@ -7,7 +7,13 @@ use crate::error::{Error, Result};
 use crate::{Sym, Text, Value};
 
 impl Reader<'_> {
-    pub(super) fn add_fragments(&mut self, store: &mut Store, file: Sym, parts: &[Text; 4], origin: Origin) -> Result<()> {
+    pub(super) fn add_fragments(
+        &mut self,
+        store: &mut Store,
+        file: Sym,
+        parts: &[Text; 4],
+        origin: Origin,
+    ) -> Result<()> {
         let [prefix, list_var, flagged_var, builtin_var] = parts;
         if store.get_text(self.session, "_BB_SKIP_FRAGMENTS")?.as_deref() == Some("1") {
             return Ok(());
@@ -34,13 +40,18 @@ impl Reader<'_> {
             let mut found = None;
             for layer in &layers {
                 let candidate = join(layer, &name);
-                if self.session.shared.exists(Sym::new(&candidate)) && self.layer_of(store, &candidate)?.as_deref() == Some(head) {
+                if self.session.shared.exists(Sym::new(&candidate))
+                    && self.layer_of(store, &candidate)?.as_deref() == Some(head)
+                {
                     found = Some(candidate);
                     break;
                 }
             }
             let Some(path) = found else {
-                return Err(Error::Fatal(format!("the fragment {fragment} is in no layer of BBLAYERS ({})", layers.join(", "))));
+                return Err(Error::Fatal(format!(
+                    "the fragment {fragment} is in no layer of BBLAYERS ({})",
+                    layers.join(", ")
+                )));
             };
             self.include(store, file, &path, origin.line, Some("include the fragment"))?;
             for var in flagged.iter().map(|var| Sym::new(var)) {
@@ -52,11 +63,20 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn builtin_fragment(&mut self, store: &mut Store, fragment: &str, var: &str, value: &str, origin: Origin) -> Result<()> {
+    fn builtin_fragment(
+        &mut self,
+        store: &mut Store,
+        fragment: &str,
+        var: &str,
+        value: &str,
+        origin: Origin,
+    ) -> Result<()> {
         let name = Sym::new(var);
         let how = crate::data::Lookup { expand: true, no_weak_default: true, ..crate::data::Lookup::default() };
         if store.lookup(self.session, name, None, how)?.0.is_some() {
-            return Err(Error::Fatal(format!("the fragment {fragment} sets {var}, which is set already: remove one of the two")));
+            return Err(Error::Fatal(format!(
+                "the fragment {fragment} sets {var}, which is set already: remove one of the two"
+            )));
         }
         store.set_parsing(self.session, name, value.into(), origin)
     }

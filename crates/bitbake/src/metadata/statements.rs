@@ -20,7 +20,9 @@ impl Reader<'_> {
             StatementKind::Assign(assignment) => self.assign(store, assignment, origin),
             StatementKind::Function(function) => self.function(store, function, file, statement.line),
             StatementKind::Def { name, text, lines } => self.def(store, *name, text, *lines, origin),
-            StatementKind::Include { files, required } => self.include(store, file, files, statement.line, required.then_some("include required")),
+            StatementKind::Include { files, required } => {
+                self.include(store, file, files, statement.line, required.then_some("include required"))
+            }
             StatementKind::IncludeAll(name) => {
                 let name = store.expand(self.session, name)?;
                 let path = store.get_text(self.session, "BBPATH")?.unwrap_or_default();
@@ -31,7 +33,9 @@ impl Reader<'_> {
             }
             StatementKind::Inherit(classes) => self.inherit(store, classes, file, statement.line, false),
             StatementKind::InheritDefer(classes) => defer(store, self.session, classes, file, statement.line),
-            StatementKind::Export(var) => store.set_flag_as(self.session, *var, Sym::new("export"), one(), "exported", None, origin),
+            StatementKind::Export(var) => {
+                store.set_flag_as(self.session, *var, Sym::new("export"), one(), "exported", None, origin)
+            }
             StatementKind::Unset(var) => {
                 store.delete(*var, origin);
                 Ok(())
@@ -40,7 +44,9 @@ impl Reader<'_> {
                 store.delete_flag(*var, *flag, origin);
                 Ok(())
             }
-            StatementKind::ExportFunctions { names, class } => names.iter().try_for_each(|name| self.export_function(store, *name, class, origin)),
+            StatementKind::ExportFunctions { names, class } => {
+                names.iter().try_for_each(|name| self.export_function(store, *name, class, origin))
+            }
             StatementKind::AddTask { tasks, before, after } => {
                 tasks.split_whitespace().try_for_each(|task| self.add_task(store, task, before, after))
             }
@@ -106,8 +112,13 @@ impl Reader<'_> {
 
     fn warn_combination(&mut self, var: Sym, operation: &str, origin: Origin) {
         let name = var.as_str();
-        if matches!(operation, "append" | "prepend" | "postdot" | "predot") && [":append", ":remove", ":prepend"].iter().any(|k| name.contains(k)) {
-            let text = format!("{}:{}: {name} {operation} is not a recommended operator combination, please replace it.", origin.file, origin.line);
+        if matches!(operation, "append" | "prepend" | "postdot" | "predot")
+            && [":append", ":remove", ":prepend"].iter().any(|k| name.contains(k))
+        {
+            let text = format!(
+                "{}:{}: {name} {operation} is not a recommended operator combination, please replace it.",
+                origin.file, origin.line
+            );
             self.session.messages.push(crate::python::Message { level: 30, text });
         }
     }
@@ -115,7 +126,8 @@ impl Reader<'_> {
     fn function(&mut self, store: &mut Store, function: &Function, file: Sym, line: u32) -> Result<()> {
         let origin = Origin { file, line };
         let Some(name) = function.name else {
-            let translated: String = file.as_str().chars().map(|c| if "/.+-@%&~".contains(c) { '_' } else { c }).collect();
+            let translated: String =
+                file.as_str().chars().map(|c| if "/.+-@%&~".contains(c) { '_' } else { c }).collect();
             let name = Sym::new(&format!("__anon_{line}_{translated}"));
             let text = format!("def {name}(d):\n{}", function.body);
             store.add_anonymous(name, text.into(), file, line.saturating_sub(function.lines + 1));
@@ -176,7 +188,9 @@ impl Reader<'_> {
         let body = if python {
             format!("{EXPORTED}    bb.build.exec_func('{called}', d)\n")
         } else if class.contains('-') {
-            return Err(Error::Fatal(format!("the class {class} exports the shell function {called}, and a shell function's name cannot contain a dash")));
+            return Err(Error::Fatal(format!(
+                "the class {class} exports the shell function {called}, and a shell function's name cannot contain a dash"
+            )));
         } else {
             format!("{EXPORTED}    {called}\n")
         };

@@ -8,7 +8,19 @@ use crate::error::Result;
 use crate::{Sym, Text, Value};
 
 /// Flags of tasks that the run queue reads.
-const FLAGS: [&str; 11] = ["mcdepends", "depends", "rdepends", "deptask", "rdeptask", "recrdeptask", "recideptask", "nostamp", "fakeroot", "noexec", "umask"];
+const FLAGS: [&str; 11] = [
+    "mcdepends",
+    "depends",
+    "rdepends",
+    "deptask",
+    "rdeptask",
+    "recrdeptask",
+    "recideptask",
+    "nostamp",
+    "fakeroot",
+    "noexec",
+    "umask",
+];
 
 /// What a finalised recipe says of its tasks.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -75,7 +75,10 @@ impl Session {
             _ => {}
         }
         let handle = arguments.handle()?;
-        let mut store = self.stores.remove(&handle).ok_or_else(|| Error::Worker(format!("{operation} on a datastore that is gone")))?;
+        let mut store = self
+            .stores
+            .remove(&handle)
+            .ok_or_else(|| Error::Worker(format!("{operation} on a datastore that is gone")))?;
         let result = self.on_store(&mut store, operation, &mut arguments);
         self.stores.insert(handle, store);
         result
@@ -92,12 +95,22 @@ impl Session {
         match operation {
             "get" => {
                 let var = arguments.name()?;
-                let how = Lookup { expand: arguments.flag()?, no_weak_default: arguments.flag()?, parsing: arguments.flag()?, with_refs: false };
+                let how = Lookup {
+                    expand: arguments.flag()?,
+                    no_weak_default: arguments.flag()?,
+                    parsing: arguments.flag()?,
+                    with_refs: false,
+                };
                 Ok(or_none(store.lookup(self, var, None, how)?.0))
             }
             "getflag" => {
                 let (var, flag) = (arguments.name()?, arguments.name()?);
-                let how = Lookup { expand: arguments.flag()?, no_weak_default: arguments.flag()?, parsing: arguments.flag()?, with_refs: false };
+                let how = Lookup {
+                    expand: arguments.flag()?,
+                    no_weak_default: arguments.flag()?,
+                    parsing: arguments.flag()?,
+                    with_refs: false,
+                };
                 let flag = (flag.as_str() != "_content").then_some(flag);
                 Ok(or_none(store.lookup(self, var, flag, how)?.0))
             }
@@ -107,7 +120,9 @@ impl Session {
             "keys" => Ok(Value::List(Arc::new(store.keys(self)?.into_iter().map(|key| key.as_str().into()).collect()))),
             "hasoverrides" => Ok(Value::Bool(store.has_variants(arguments.name()?))),
             "needoverrides" => store.need_overrides(self).map(|_| Value::None),
-            "overrides" => Ok(Value::List(Arc::new(store.need_overrides(self)?.list.iter().map(|o| o.as_str().into()).collect()))),
+            "overrides" => {
+                Ok(Value::List(Arc::new(store.need_overrides(self)?.list.iter().map(|o| o.as_str().into()).collect())))
+            }
             "copy" => {
                 let copy = store.copy();
                 Ok(self.adopt(copy))
@@ -146,7 +161,11 @@ impl Session {
                 let (var, flag) = (arguments.name()?, arguments.name()?);
                 let text = arguments.text()?;
                 let origin = arguments.origin()?;
-                if operation == "appendflag" { store.append_flag(self, var, flag, text, origin) } else { store.prepend_flag(self, var, flag, text, origin) }
+                if operation == "appendflag" {
+                    store.append_flag(self, var, flag, text, origin)
+                } else {
+                    store.prepend_flag(self, var, flag, text, origin)
+                }
             }
             "delflag" => {
                 let (var, flag) = (arguments.name()?, arguments.name()?);
@@ -193,12 +212,19 @@ impl Session {
         let text = arguments.text()?;
         let var = arguments.value()?.as_str().map(Sym::new);
         let expansion = store.expand_value(self, Some(text.into()), var)?;
-        let names = |names: &std::collections::BTreeSet<Sym>| Value::List(Arc::new(names.iter().map(|name| name.as_str().into()).collect()));
+        let names = |names: &std::collections::BTreeSet<Sym>| {
+            Value::List(Arc::new(names.iter().map(|name| name.as_str().into()).collect()))
+        };
         let contains = expansion
             .refs
             .contains
             .iter()
-            .map(|(var, words)| (var.as_str().into(), Value::List(Arc::new(words.iter().map(|word| Value::Str(Arc::clone(word))).collect()))))
+            .map(|(var, words)| {
+                (
+                    var.as_str().into(),
+                    Value::List(Arc::new(words.iter().map(|word| Value::Str(Arc::clone(word))).collect())),
+                )
+            })
             .collect();
         Ok(Value::Tuple(Arc::new(vec![
             or_none(expansion.value),

@@ -61,7 +61,8 @@ pub struct Runtime {
 impl Runtime {
     /// Writes the runtime below a directory for temporary files.
     pub fn write(temporary: &Path) -> Result<Self> {
-        let io = |error: std::io::Error| Error::Io { path: temporary.display().to_string(), message: error.to_string() };
+        let io =
+            |error: std::io::Error| Error::Io { path: temporary.display().to_string(), message: error.to_string() };
         let directory = tempfile::Builder::new().prefix("buildnet-python-").tempdir_in(temporary).map_err(io)?;
         for (path, text) in FILES {
             let path = directory.path().join(path);

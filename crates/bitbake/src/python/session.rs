@@ -94,7 +94,13 @@ impl Session {
 
     fn import(&mut self, (directory, namespace, modules): &(Text, Text, Vec<String>)) -> Result<Vec<LibraryFunction>> {
         let modules = modules.iter().map(|m| Value::from(m.as_str())).collect();
-        let request = vec!["pylib".into(), Value::Int(0), Value::Str(Arc::clone(directory)), Value::Str(Arc::clone(namespace)), Value::List(Arc::new(modules))];
+        let request = vec![
+            "pylib".into(),
+            Value::Int(0),
+            Value::Str(Arc::clone(directory)),
+            Value::Str(Arc::clone(namespace)),
+            Value::List(Arc::new(modules)),
+        ];
         let found = self.request(request, &format!("addpylib {directory} {namespace}"))?;
         let Value::List(rows) = found else { return Ok(Vec::new()) };
         Ok(rows.iter().filter_map(library_function).collect())
@@ -108,12 +114,28 @@ impl Session {
     /// Runs an anonymous or named Python function of the metadata: `name(d)`.
     pub fn run(&mut self, store: &mut Store, name: Sym, text: &Text, file: Sym, line: u32) -> Result<()> {
         let functions = self.missing_functions(store);
-        let build = |handle| vec!["run".into(), handle, name.as_str().into(), Value::Str(Arc::clone(text)), file.as_str().into(), Value::Int(line.into()), functions];
+        let build = |handle| {
+            vec![
+                "run".into(),
+                handle,
+                name.as_str().into(),
+                Value::Str(Arc::clone(text)),
+                file.as_str().into(),
+                Value::Int(line.into()),
+                functions,
+            ]
+        };
         self.with_store(store, build, name.as_str()).map(drop)
     }
 
     /// Runs an event handler.
-    pub fn handle_event(&mut self, store: &mut Store, handler: &Handler, class: &str, arguments: Vec<Value>) -> Result<()> {
+    pub fn handle_event(
+        &mut self,
+        store: &mut Store,
+        handler: &Handler,
+        class: &str,
+        arguments: Vec<Value>,
+    ) -> Result<()> {
         let functions = self.missing_functions(store);
         let build = |handle| {
             vec![
@@ -213,7 +235,10 @@ impl Session {
     }
 
     fn send(&mut self, message: Value) -> Result<()> {
-        let result = self.worker.as_mut().map_or_else(|| Err(Error::Worker("is not running".into())), |worker| worker.send(&message));
+        let result = self
+            .worker
+            .as_mut()
+            .map_or_else(|| Err(Error::Worker("is not running".into())), |worker| worker.send(&message));
         self.drop_dead(result)
     }
 
@@ -260,7 +285,11 @@ pub struct Handler {
 
 fn library_function(row: &Value) -> Option<LibraryFunction> {
     let Value::Tuple(parts) = row else { return None };
-    let [Value::Str(name), Value::Str(source), Value::Int(line), vardeps, vardepsexclude, Value::Bool(visits)] = parts.as_slice() else { return None };
+    let [Value::Str(name), Value::Str(source), Value::Int(line), vardeps, vardepsexclude, Value::Bool(visits)] =
+        parts.as_slice()
+    else {
+        return None;
+    };
     let names = |value: &Value| match value {
         Value::List(names) => names.iter().filter_map(Value::as_str).map(Sym::new).collect(),
         _ => Vec::new(),
@@ -280,7 +309,10 @@ fn raised(parts: &[Value], what: &str) -> Error {
     match text(1).as_str() {
         "SkipRecipe" => Error::Skip(text(2)),
         "BBHandledException" => Error::Fatal(text(2)),
-        kind => Error::Python { what: what.to_owned(), error: PythonError { kind: kind.to_owned(), message: text(2), traceback: text(3) } },
+        kind => Error::Python {
+            what: what.to_owned(),
+            error: PythonError { kind: kind.to_owned(), message: text(2), traceback: text(3) },
+        },
     }
 }
 

@@ -111,7 +111,9 @@ impl RecipeInfo {
         info.stamp = get.text("STAMP")?;
         info.extra_depends = Some(get.text("calculate_extra_depends")?).filter(|text| !text.is_empty()).map(Text::from);
         for task in get.variant.tasks.tasks.clone() {
-            if let Some(list) = get.variant.store.get_flag(get.session, task, Sym::new("file-checksums"))?.filter(Value::truthy) {
+            if let Some(list) =
+                get.variant.store.get_flag(get.session, task, Sym::new("file-checksums"))?.filter(Value::truthy)
+            {
                 info.file_checksums.insert(task.as_str().into(), list.to_text());
             }
         }
@@ -119,7 +121,8 @@ impl RecipeInfo {
             info.inherits = classes.iter().map(Value::to_text).collect();
         }
         info.tasks = get.variant.tasks.clone();
-        info.signatures = get.variant.signatures.as_ref().map(|signatures| signatures.tasks.clone()).unwrap_or_default();
+        info.signatures =
+            get.variant.signatures.as_ref().map(|signatures| signatures.tasks.clone()).unwrap_or_default();
         Ok(info)
     }
 }

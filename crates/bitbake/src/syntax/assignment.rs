@@ -27,7 +27,8 @@ fn is_plain_name(text: &str) -> bool {
 
 fn is_flag(text: &str, more: &[u8]) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphanumeric() || b"-_+.".contains(&b)) && bytes.all(|b| b.is_ascii_alphanumeric() || b"-_+.".contains(&b) || more.contains(&b))
+    bytes.next().is_some_and(|b| b.is_ascii_alphanumeric() || b"-_+.".contains(&b))
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"-_+.".contains(&b) || more.contains(&b))
 }
 
 /// Reads an assignment: the name, and whether white space stands on both sides of the operator.
@@ -45,7 +46,8 @@ fn without_export(line: &str, export: bool) -> Option<(&str, Assignment, bool)> 
     // The shortest name that lets the rest match: `A+=` is `+=` on A, not `=` on `A+`.
     (0..=longest).find_map(|end| {
         let (name, rest) = line.split_at(end);
-        let with_flag = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).filter(|(flag, _)| is_flag(flag, b"@/"));
+        let with_flag =
+            rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).filter(|(flag, _)| is_flag(flag, b"@/"));
         let tail = match with_flag {
             Some((flag, rest)) => operator_and_value(rest).map(|found| (Some(Sym::new(flag)), found)),
             None => None,
@@ -82,7 +84,10 @@ pub(super) fn common_statement(line: &str, number: u32, base: bool, parsed: &mut
             return;
         }
         if !spaced {
-            parsed.warnings.push(SyntaxError { line: number, message: format!("white space is missing around the operator: {line}") });
+            parsed.warnings.push(SyntaxError {
+                line: number,
+                message: format!("white space is missing around the operator: {line}"),
+            });
         }
         Some(StatementKind::Assign(assignment))
     } else {
@@ -145,7 +150,9 @@ fn explain(line: &str) -> String {
     }
     match operator.map(str::trim_start) {
         Some(value) if longest > 0 => match value.chars().next() {
-            Some(quote @ ('"' | '\'')) if value.len() < 2 || !value.ends_with(quote) => format!("the value is not closed by {quote}: {line}"),
+            Some(quote @ ('"' | '\'')) if value.len() < 2 || !value.ends_with(quote) => {
+                format!("the value is not closed by {quote}: {line}")
+            }
             Some(quote @ ('"' | '\'')) => format!("the value has a {quote} inside: {line}"),
             _ => format!("the value is not in quotes: {line}"),
         },

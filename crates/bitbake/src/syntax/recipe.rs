@@ -34,12 +34,17 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn line(&mut self, number: u32, line: &'a str) {
-        let in_python = self.def.is_some() || self.open.as_ref().is_some_and(|(function, _)| function.python || function.name.is_none());
+        let in_python = self.def.is_some()
+            || self.open.as_ref().is_some_and(|(function, _)| function.python || function.name.is_none());
         if in_python && line.trim_start_matches(' ').starts_with('\t') {
             self.warn(number, "Python should be indented with spaces, and here is a tab");
         }
         if self.open.is_some() {
-            if line == "}" { self.close_function(number) } else { self.body.push(line) }
+            if line == "}" {
+                self.close_function(number)
+            } else {
+                self.body.push(line)
+            }
             return;
         }
         if self.def.is_some() {
@@ -104,7 +109,9 @@ impl<'a> Reader<'a> {
             }
             let lines = super::conf::number(self.body.len() + 1);
             self.body.clear();
-            self.parsed.statements.push(Statement { line: number, kind: StatementKind::Def { name, text: text.into(), lines } });
+            self.parsed
+                .statements
+                .push(Statement { line: number, kind: StatementKind::Def { name, text: text.into(), lines } });
         }
     }
 
@@ -142,10 +149,13 @@ fn function_start(line: &str) -> Option<Function> {
     let mut rest = line.strip_suffix('{')?;
     let mut function = Function { name: None, body: "".into(), lines: 0, python: false, fakeroot: false };
     loop {
-        if let Some(after) = rest.strip_prefix("python").filter(|after| after.starts_with(|c: char| c.is_whitespace() || c == '(')) {
+        if let Some(after) =
+            rest.strip_prefix("python").filter(|after| after.starts_with(|c: char| c.is_whitespace() || c == '('))
+        {
             function.python = true;
             rest = after.trim_start();
-        } else if let Some(after) = rest.strip_prefix("fakeroot").filter(|after| after.starts_with(char::is_whitespace)) {
+        } else if let Some(after) = rest.strip_prefix("fakeroot").filter(|after| after.starts_with(char::is_whitespace))
+        {
             function.fakeroot = true;
             rest = after.trim_start();
         } else {
@@ -191,11 +201,16 @@ fn keyword_statement(line: &str, class: &Text) -> Option<Result<StatementKind, S
 
 /// `addtask TASKS [before TASKS] [after TASKS]`, in any order and number.
 fn add_task(line: &str, text: &str) -> Result<StatementKind, String> {
-    if let Some(word) = line.split_whitespace().find(|word| [":append_", ":prepend_", ":remove_"].iter().any(|keyword| word.contains(keyword))) {
+    if let Some(word) = line
+        .split_whitespace()
+        .find(|word| [":append_", ":prepend_", ":remove_"].iter().any(|keyword| word.contains(keyword)))
+    {
         return Err(format!("the task name {word} contains an override keyword"));
     }
     let tasks = text.split(" before ").next().unwrap_or_default().split(" after ").next().unwrap_or_default();
-    let gather = |own: &str, other: &str| -> String { text.split(other).map(|part| part.split(own).skip(1).collect::<Vec<_>>().join(" ")).collect() };
+    let gather = |own: &str, other: &str| -> String {
+        text.split(other).map(|part| part.split(own).skip(1).collect::<Vec<_>>().join(" ")).collect()
+    };
     let after = gather(" after ", " before ");
     let before = gather(" before ", " after ");
     Ok(StatementKind::AddTask { tasks: tasks.into(), before: before.into(), after: after.into() })

@@ -11,7 +11,9 @@ fn one(text: &str) -> StatementKind {
 }
 
 fn assignment(text: &str) -> (String, Option<String>, Operator, bool, String) {
-    let StatementKind::Assign(Assignment { var, flag, operator, export, value }) = one(text) else { panic!("{text} is no assignment") };
+    let StatementKind::Assign(Assignment { var, flag, operator, export, value }) = one(text) else {
+        panic!("{text} is no assignment")
+    };
     (var.to_string(), flag.map(|f| f.to_string()), operator, export, value.to_string())
 }
 
@@ -40,7 +42,10 @@ fn operators() {
 #[test]
 fn quotes_flags_and_export() {
     assert_eq!(assignment("A = \"a\"b\"c\"").4, "a\"b\"c");
-    assert_eq!(assignment("A[doc] = 'it is \"so\"'"), ("A".into(), Some("doc".into()), Operator::Set, false, "it is \"so\"".into()));
+    assert_eq!(
+        assignment("A[doc] = 'it is \"so\"'"),
+        ("A".into(), Some("doc".into()), Operator::Set, false, "it is \"so\"".into())
+    );
     assert_eq!(assignment("export A = \"x\""), ("A".into(), None, Operator::Set, true, "x".into()));
     assert_eq!(one("export A"), StatementKind::Export(Sym::new("A")));
     assert_eq!(one("unset A[b1]"), StatementKind::UnsetFlag(Sym::new("A"), Sym::new("b1")));
@@ -58,12 +63,15 @@ fn continued_lines() {
 
 #[test]
 fn functions() {
-    let parsed = parse_recipe("fakeroot python do_x () {\n    pass\n}\ndo_y:append() {\n\techo }\n}\npython () {\n}\n", "");
+    let parsed =
+        parse_recipe("fakeroot python do_x () {\n    pass\n}\ndo_y:append() {\n\techo }\n}\npython () {\n}\n", "");
     let names: Vec<_> = parsed
         .statements
         .iter()
         .map(|s| match &s.kind {
-            StatementKind::Function(f) => (s.line, f.name.map_or("", Sym::as_str), f.python, f.fakeroot, f.body.to_string(), f.lines),
+            StatementKind::Function(f) => {
+                (s.line, f.name.map_or("", Sym::as_str), f.python, f.fakeroot, f.body.to_string(), f.lines)
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -82,12 +90,19 @@ fn a_def_ends_where_text_begins_again() {
     let parsed = parse_recipe("def f(d):\n    return 1\n\n# note\nA = \"x\"\n", "");
     assert_eq!(parsed.statements.len(), 2);
     let StatementKind::Def { name, text, lines } = &parsed.statements[0].kind else { panic!("no def") };
-    assert_eq!((name.as_str(), &**text, *lines, parsed.statements[0].line), ("f", "def f(d):\n    return 1\n\n# note", 4, 5));
+    assert_eq!(
+        (name.as_str(), &**text, *lines, parsed.statements[0].line),
+        ("f", "def f(d):\n    return 1\n\n# note", 4, 5)
+    );
 }
 
 #[test]
 fn tasks() {
-    let task = |tasks: &str, before: &str, after: &str| StatementKind::AddTask { tasks: tasks.into(), before: before.into(), after: after.into() };
+    let task = |tasks: &str, before: &str, after: &str| StatementKind::AddTask {
+        tasks: tasks.into(),
+        before: before.into(),
+        after: after.into(),
+    };
     assert_eq!(one("addtask a"), task("a", "", ""));
     assert_eq!(one("addtask a after do_b do_c before do_d"), task("a", "do_d", "do_b do_c"));
     assert_eq!(one("addtask a before do_d after do_b # why"), task("a", "do_d", "do_b "));

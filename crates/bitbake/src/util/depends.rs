@@ -57,7 +57,10 @@ pub fn depends_versions(text: &str) -> Result<Vec<Need>, DependsError> {
         }
         if at == At::Operator {
             at = At::Version;
-            operator = OPERATORS.into_iter().find(|operator| word.starts_with(operator)).ok_or_else(|| DependsError(word.into()))?;
+            operator = OPERATORS
+                .into_iter()
+                .find(|operator| word.starts_with(operator))
+                .ok_or_else(|| DependsError(word.into()))?;
             word = &word[operator.len()..];
             if word.is_empty() {
                 continue;
@@ -104,8 +107,11 @@ mod tests {
 
     #[test]
     fn versions_belong_to_names() {
-        let shown = |text: &str| depends_versions(text).map(|needs| needs.into_iter().map(|n| (n.name, n.versions)).collect::<Vec<_>>());
-        let need = |name: &str, versions: &[&str]| (name.to_owned(), versions.iter().map(|v| (*v).to_owned()).collect());
+        let shown = |text: &str| {
+            depends_versions(text).map(|needs| needs.into_iter().map(|n| (n.name, n.versions)).collect::<Vec<_>>())
+        };
+        let need =
+            |name: &str, versions: &[&str]| (name.to_owned(), versions.iter().map(|v| (*v).to_owned()).collect());
         assert_eq!(
             shown("b (>= 1.0) a (=2), b (<< 3) c ( == 4 )"),
             Ok(vec![need("b", &[">= 1.0", "<< 3"]), need("a", &["= 2"]), need("c", &["== 4"])])
