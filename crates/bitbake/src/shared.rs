@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Place, Result};
+use crate::metadata::is_kind;
 use crate::python::{LibraryFunction, Session};
 use crate::scan::{CallVisitor, Visited};
 use crate::syntax::{Parsed, parse_conf, parse_recipe};
@@ -47,7 +48,7 @@ impl Shared {
         }
         let name = path.as_str();
         let text = read_text(Path::new(name))?;
-        let parsed = if name.ends_with(".conf") {
+        let parsed = if is_kind(name, "conf") {
             parse_conf(&text, base)
         } else {
             let file = name.rsplit('/').next().unwrap_or(name);
@@ -55,7 +56,7 @@ impl Shared {
         };
         let parsed = Arc::new(parsed);
         // A recipe itself is read once or twice; only what is included by many is worth keeping.
-        if !name.ends_with(".bb") {
+        if !is_kind(name, "bb") {
             self.files.write().insert((path, base), Arc::clone(&parsed));
         }
         Ok(parsed)
@@ -134,7 +135,7 @@ fn read_text(path: &Path) -> Result<String> {
     }
     let bytes = std::fs::read(path).map_err(io)?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
         let place = Place { file: path.display().to_string(), line: u32::try_from(line).unwrap_or_default() };
         Error::Parse { place, message: "the file is not UTF-8".into() }
     })

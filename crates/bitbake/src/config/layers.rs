@@ -7,6 +7,7 @@ use super::patterns::{matches_anywhere, matches_start};
 use crate::Sym;
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
+use crate::metadata::is_kind;
 use crate::python::{Message, Session};
 
 /// A layer.
@@ -78,7 +79,7 @@ pub(super) fn layers(session: &mut Session, store: &mut Store) -> Result<Vec<Lay
         match store.get_text(session, &format!("BBFILE_PATTERN_{name}"))? {
             None => problems.push(format!("BBFILE_PATTERN_{name} is not set")),
             Some(pattern) if pattern.is_empty() => {
-                result.push(Layer { name: name.clone(), pattern: "^NULL$".into(), priority })
+                result.push(Layer { name: name.clone(), pattern: "^NULL$".into(), priority });
             }
             Some(pattern) => result.push(Layer { name: name.clone(), pattern: pattern.to_string(), priority }),
         }
@@ -190,11 +191,11 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
     files.retain(|file| !masks.iter().any(|masked| masked(file)));
     let appends: Vec<(String, String)> = files
         .iter()
-        .filter(|file| file.ends_with(".bbappend"))
+        .filter(|file| is_kind(file, "bbappend"))
         .map(|file| (base_name(file).replace(".bbappend", ".bb"), file.clone()))
         .collect();
     let mut recipes = Vec::new();
-    for path in files.into_iter().filter(|file| file.ends_with(".bb")) {
+    for path in files.into_iter().filter(|file| is_kind(file, "bb")) {
         let name = base_name(&path).to_owned();
         let matching = appends.iter().filter(|(target, _)| {
             *target == name || target.split_once('%').is_some_and(|(prefix, _)| name.starts_with(prefix))
@@ -245,8 +246,7 @@ fn files_below(directory: &Path) -> Vec<String> {
                 if !["SCCS", "CVS", ".svn"].iter().any(|ignored| name == *ignored) {
                     waiting.push(path);
                 }
-            } else if let Some(path) = path.to_str().filter(|path| path.ends_with(".bb") || path.ends_with(".bbappend"))
-            {
+            } else if let Some(path) = path.to_str().filter(|path| is_kind(path, "bb") || is_kind(path, "bbappend")) {
                 found.push(path.to_owned());
             }
         }

@@ -59,6 +59,7 @@ impl Store {
 
     /// Sets a variable; `detail` is what was written when that differs from the value.
     #[expect(clippy::too_many_arguments, reason = "an assignment has that many parts")]
+    #[expect(clippy::needless_pass_by_value, reason = "most values are made for the call")]
     pub(crate) fn assign(
         &mut self,
         ev: &mut dyn Evaluate,

@@ -20,7 +20,7 @@ pub fn scan_references(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ 
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
-        while let Some(found) = find(bytes, at, b"${") {
+        while let Some(found) = find(bytes, at, *b"${") {
             let mut end = found + 2;
             while bytes.get(end).is_some_and(|&b| b.is_ascii_alphanumeric() || b"-_+./~:".contains(&b)) {
                 end += 1;
@@ -35,7 +35,7 @@ pub fn scan_references(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ 
     })
 }
 
-fn find(bytes: &[u8], from: usize, what: &[u8; 2]) -> Option<usize> {
+fn find(bytes: &[u8], from: usize, what: [u8; 2]) -> Option<usize> {
     bytes.get(from..)?.windows(2).position(|w| w == what).map(|at| from + at)
 }
 
@@ -219,7 +219,7 @@ impl Store {
     }
 
     /// Guards a step of a chain of variables that refer to each other.
-    pub(crate) fn deeper(&mut self, depth: u32, var: Sym) -> Result<()> {
+    pub(crate) fn deeper(depth: u32, var: Sym) -> Result<()> {
         if depth > DEPTH {
             return Err(Error::Expansion {
                 chain: vec![var.to_string()],

@@ -14,6 +14,7 @@ use crate::view::Expansion;
 use crate::{Sym, Text, Value};
 
 /// How to look up.
+#[expect(clippy::struct_excessive_bools, reason = "each is one of BitBake's independent arguments")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lookup {
     /// Expand the value.
@@ -139,8 +140,7 @@ impl Store {
             let active = self.need_overrides(ev)?;
             if let Some(chosen) = active.choose(&variants) {
                 self.depth += 1;
-                let found = self
-                    .deeper(self.depth, var)
+                let found = Self::deeper(self.depth, var)
                     .and_then(|()| self.lookup(ev, chosen, None, Lookup { with_refs: true, ..Lookup::default() }));
                 self.depth -= 1;
                 let (text, expansion) = found?;
@@ -160,7 +160,7 @@ impl Store {
             if !how.parsing {
                 if !variable.append.is_empty() {
                     let active = self.need_overrides(ev)?;
-                    value = added(&active, &variable.append, value, |value, text| value.push_str(text));
+                    value = added(&active, &variable.append, value, std::string::String::push_str);
                 }
                 if !variable.prepend.is_empty() {
                     let active = self.need_overrides(ev)?;
@@ -172,7 +172,7 @@ impl Store {
             return Ok((value, None));
         }
         self.depth += 1;
-        let expanded = self.deeper(self.depth, var).and_then(|()| self.expand_value(ev, value.clone(), Some(var)));
+        let expanded = Self::deeper(self.depth, var).and_then(|()| self.expand_value(ev, value.clone(), Some(var)));
         self.depth -= 1;
         let mut expansion = expanded?;
         let current = if how.expand { &expansion.value } else { &value };
@@ -222,14 +222,14 @@ impl Store {
         while !rest.is_empty() {
             let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
             let (word, after) = rest.split_at(end);
-            let mut removed = false;
+            let mut dropped = false;
             for (remove, words) in &expanded {
                 if !word.is_empty() && words.split_whitespace().any(|w| w == word) {
                     used.insert(Arc::clone(remove));
-                    removed = true;
+                    dropped = true;
                 }
             }
-            if !removed {
+            if !dropped {
                 kept.push_str(word);
             }
             let space = after.chars().next().map_or(0, char::len_utf8);

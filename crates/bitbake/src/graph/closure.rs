@@ -87,7 +87,7 @@ impl Closure {
             if !universe.is_assumed(target) && !universe.is_provided(target) {
                 let mut message = format!("nothing provides {target}");
                 for reason in universe.skip_reasons(target) {
-                    message.push_str(&format!("\n  {reason}"));
+                    message.extend([format!("\n  {reason}")]);
                 }
                 return Err(Error::Fatal(message));
             }
@@ -227,10 +227,10 @@ impl Closure {
         let kind = if runtime { "at run time " } else { "" };
         let mut problem = format!("nothing provides {item}");
         if !names.is_empty() {
-            problem.push_str(&format!(", which {} {kind}needs", names.join(", ")));
+            problem.extend([format!(", which {} {kind}needs", names.join(", "))]);
         }
         for reason in universe.skip_reasons(item) {
-            problem.push_str(&format!("\n  {reason}"));
+            problem.extend([format!("\n  {reason}")]);
         }
         self.problems.push(problem);
         for index in dependents {

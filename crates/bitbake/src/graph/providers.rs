@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::config::{BuildDir, matches_start};
 use crate::data::Store;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::python::{Message, Session};
 use crate::recipe::RecipeInfo;
 use crate::version;
@@ -135,7 +135,7 @@ impl Universe {
             let provided = self.provided_by_name.get(&self.recipes[recipe].name).cloned().unwrap_or_default();
             for provide in provided {
                 let Some(name) = self.setting(&format!("PREFERRED_PROVIDER_{provide}"))? else { continue };
-                let found = eligible.iter().copied().filter(|r| self.recipes[*r].name == name).next_back();
+                let found = eligible.iter().copied().rfind(|r| self.recipes[*r].name == name);
                 if let Some(found) = found.filter(|found| !preferred.contains(found)) {
                     eligible.retain(|r| *r != found);
                     eligible.insert(0, found);
@@ -207,7 +207,7 @@ impl Universe {
             match preferred {
                 Some(recipe) => eligible.push(recipe),
                 None if required => return Ok(Vec::new()),
-                None => latest.extend(self.latest(sets.first().map_or(&[], Vec::as_slice))?),
+                None => latest.extend(self.latest(sets.first().map_or(&[], Vec::as_slice))),
             }
         }
         eligible.extend(latest);
@@ -272,14 +272,14 @@ impl Universe {
         Ok((found, is_required))
     }
 
-    fn latest(&self, recipes: &[usize]) -> Result<Option<usize>> {
+    fn latest(&self, recipes: &[usize]) -> Option<usize> {
         let mut best: Option<usize> = None;
         for index in recipes.iter().copied() {
             let recipe = &self.recipes[index];
             let better = match best.map(|best| &self.recipes[best]) {
                 None => true,
                 Some(best) => {
-                    (best.preference == recipe.preference && compare(&best.version, &recipe.version)? == Ordering::Less)
+                    (best.preference == recipe.preference && compare(&best.version, &recipe.version) == Ordering::Less)
                         || recipe.preference > best.preference
                 }
             };
@@ -287,16 +287,12 @@ impl Universe {
                 best = Some(index);
             }
         }
-        Ok(best)
+        best
     }
 }
 
-fn compare(a: &(String, String, String), b: &(String, String, String)) -> Result<Ordering> {
+fn compare(a: &(String, String, String), b: &(String, String, String)) -> Ordering {
     let epoch = |text: &str| text.trim().parse::<u64>().unwrap_or_default();
-    let order = epoch(&a.0).cmp(&epoch(&b.0));
-    if order.is_ne() {
-        return Ok(order);
-    }
-    let order = version::compare_parts(&a.1, &b.1);
-    Ok::<Ordering, Error>(if order.is_ne() { order } else { version::compare_parts(&a.2, &b.2) })
+    let epochs = epoch(&a.0).cmp(&epoch(&b.0));
+    epochs.then_with(|| version::compare_parts(&a.1, &b.1)).then_with(|| version::compare_parts(&a.2, &b.2))
 }

@@ -147,7 +147,9 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let mut file = Sym::new(name);
-        if !name.starts_with('/') {
+        if name.starts_with('/') {
+            self.warn_twice(store, file)?;
+        } else {
             let directory = parent.as_str().rsplit_once('/').map_or("", |(directory, _)| directory);
             let path = store.get_text(self.session, "BBPATH")?.unwrap_or_default();
             let found = self.which(&format!("{directory}:{path}"), name);
@@ -161,8 +163,6 @@ impl<'a> Reader<'a> {
             if found.file.is_none() {
                 return self.missing(name, line, required);
             }
-        } else {
-            self.warn_twice(store, file)?;
         }
         if !self.session.shared.exists(file) || Path::new(file.as_str()).is_dir() {
             store.add_file(file);
@@ -245,10 +245,10 @@ impl<'a> Reader<'a> {
         let (first, rest) = errors.split_first().expect("called with errors");
         let mut message = first.message.clone();
         for error in rest.iter().take(20) {
-            message.push_str(&format!("\n{file}:{}: {}", error.line, error.message));
+            message.extend([format!("\n{file}:{}: {}", error.line, error.message)]);
         }
         if rest.len() > 20 {
-            message.push_str(&format!("\nand {} more", rest.len() - 20));
+            message.extend([format!("\nand {} more", rest.len() - 20)]);
         }
         self.error(file, first.line, &message)
     }
@@ -265,8 +265,12 @@ impl<'a> Reader<'a> {
             Error::Parse { .. } | Error::Skip(_) | Error::Io { .. } | Error::Worker(_) => error,
             other => match self.chain.split_last() {
                 Some((place, above)) => {
-                    let including: String =
-                        above.iter().rev().map(|place| format!("\n  included from {place}")).collect();
+                    let including: String = above
+                        .iter()
+                        .rev()
+                        .map(|place| format!("\n  included from {place}"))
+                        .collect::<Vec<_>>()
+                        .concat();
                     Error::Parse { place: place.clone(), message: format!("{other}{including}") }
                 }
                 None => other,
@@ -342,4 +346,9 @@ pub(crate) fn normal(path: &Path) -> String {
 
 pub(super) fn text_value(value: Option<Value>) -> Text {
     value.map(|value| value.to_text()).unwrap_or_default()
+}
+
+/// Whether a file's extension is the given one, in exactly these letters.
+pub(crate) fn is_kind(path: &str, extension: &str) -> bool {
+    path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).is_some_and(|(_, own)| own == extension)
 }

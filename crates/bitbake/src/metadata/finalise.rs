@@ -57,22 +57,14 @@ impl Reader<'_> {
                 }
                 seen.push(extension);
                 let mut copy = safe.copy();
-                let class = match extension.split_once(':') {
-                    Some((class, argument)) => {
-                        let argument = argument.split(':').next().unwrap_or_default();
-                        copy.set(self.session, Sym::new("BBEXTENDCURR"), class.into(), Origin::internal())?;
-                        copy.set(self.session, Sym::new("BBEXTENDVARIANT"), argument.into(), Origin::internal())?;
-                        class
-                    }
-                    None => {
-                        copy.set(
-                            self.session,
-                            Sym::new("PN"),
-                            format!("{name}-{extension}").into(),
-                            Origin::internal(),
-                        )?;
-                        extension
-                    }
+                let class = if let Some((class, argument)) = extension.split_once(':') {
+                    let argument = argument.split(':').next().unwrap_or_default();
+                    copy.set(self.session, Sym::new("BBEXTENDCURR"), class.into(), Origin::internal())?;
+                    copy.set(self.session, Sym::new("BBEXTENDVARIANT"), argument.into(), Origin::internal())?;
+                    class
+                } else {
+                    copy.set(self.session, Sym::new("PN"), format!("{name}-{extension}").into(), Origin::internal())?;
+                    extension
                 };
                 defer(&mut copy, self.session, class, file, 0)?;
                 variants.push(self.finalise(copy, file, extension.to_owned())?);

@@ -11,6 +11,6 @@ mod statements;
 mod tasks;
 
 pub use files::Reader;
-pub(crate) use files::join;
+pub(crate) use files::{is_kind, join};
 pub use finalise::Finalised;
 pub use tasks::TaskTable;

@@ -1,6 +1,6 @@
 //! Carrying out one statement.
 
-use super::files::{Reader, defer, list, push, text_value};
+use super::files::{Reader, defer, list, text_value};
 use crate::data::{Lookup, Origin, Store};
 use crate::error::{Error, Result};
 use crate::syntax::{Assignment, Function, Operator, Statement, StatementKind};
@@ -205,10 +205,5 @@ impl Reader<'_> {
             store.set_flag(self.session, *name, Sym::new("handler"), one(), origin)?;
         }
         store.set(self.session, var, Value::List(handlers.into()), Origin::internal())
-    }
-
-    /// Appends to a list variable.
-    pub(super) fn push(&mut self, store: &mut Store, var: &str, item: Value) -> Result<()> {
-        push(store, self.session, Sym::new(var), item)
     }
 }

@@ -209,7 +209,7 @@ impl Session {
 
     fn request(&mut self, request: Vec<Value>, what: &str) -> Result<Value> {
         self.worker()?;
-        self.send(Value::Tuple(Arc::new(request)))?;
+        self.send(&Value::Tuple(Arc::new(request)))?;
         loop {
             let message = self.receive()?;
             let Value::Tuple(parts) = &message else { return Err(Error::Worker("a message is not a tuple".into())) };
@@ -227,18 +227,18 @@ impl Session {
                         Ok(value) => vec!["v".into(), value],
                         Err(error) => refusal(&error),
                     };
-                    self.send(Value::Tuple(Arc::new(answer)))?;
+                    self.send(&Value::Tuple(Arc::new(answer)))?;
                 }
                 _ => return Err(Error::Worker("a message of an unknown kind".into())),
             }
         }
     }
 
-    fn send(&mut self, message: Value) -> Result<()> {
+    fn send(&mut self, message: &Value) -> Result<()> {
         let result = self
             .worker
             .as_mut()
-            .map_or_else(|| Err(Error::Worker("is not running".into())), |worker| worker.send(&message));
+            .map_or_else(|| Err(Error::Worker("is not running".into())), |worker| worker.send(message));
         self.drop_dead(result)
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 /// What the rules ask of a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct RecipeFacts {
     /// `PN`.
     pub name: String,

@@ -35,7 +35,7 @@ pub fn taskhash(
     // Sorting is stable twice: files of one name follow the order of their checksums.
     let mut files: Vec<&FileChecksum> = files.iter().collect();
     files.sort_by(|a, b| a.md5.cmp(&b.md5));
-    files.sort_by(|a, b| clean_path(&a.path).cmp(&clean_path(&b.path)));
+    files.sort_by_key(|a| clean_path(&a.path));
     for file in files {
         if let Some(tail) = file.path.split("/./").nth(1) {
             digest.update("./");

@@ -41,9 +41,9 @@ impl<'a> Reader<'a> {
         }
         if self.open.is_some() {
             if line == "}" {
-                self.close_function(number)
+                self.close_function(number);
             } else {
-                self.body.push(line)
+                self.body.push(line);
             }
             return;
         }
