@@ -7,10 +7,12 @@
 
 mod calls;
 mod marshal;
+mod native;
 mod runtime;
 mod session;
 mod worker;
 
+pub(crate) use native::Programs;
 pub use runtime::Runtime;
-pub use session::{Handler, LibraryFunction, Message, Session};
+pub use session::{Evaluations, Handler, LibraryFunction, Message, Session};
 pub use worker::Launch;

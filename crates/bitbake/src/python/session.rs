@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::native;
 use super::worker::{Launch, Worker};
 use crate::data::{Evaluate, Store};
 use crate::error::{Error, PythonError, Result};
@@ -52,6 +53,21 @@ pub struct Session {
     pub(crate) signer: Option<Generator>,
     /// What was logged and not yet taken.
     pub messages: Vec<Message>,
+    /// How inline expressions were evaluated.
+    pub evaluations: Evaluations,
+    /// Evaluate in Python, too, what was evaluated without it, and compare.
+    check_native: bool,
+}
+
+/// How many inline expressions were evaluated in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evaluations {
+    /// Without Python.
+    pub native: u64,
+    /// By Python.
+    pub python: u64,
+    /// Of those done in both ways ([`Session::check_native`]), how many came out differently. None should.
+    pub different: u64,
 }
 
 impl Session {
@@ -68,6 +84,8 @@ impl Session {
             libraries: Vec::new(),
             signer: None,
             messages: Vec::new(),
+            evaluations: Evaluations::default(),
+            check_native: false,
         }
     }
 
@@ -76,7 +94,13 @@ impl Session {
     pub fn fork(&self) -> Self {
         let mut other = Self::new(Arc::clone(&self.shared), self.launch.clone());
         other.libraries.clone_from(&self.libraries);
+        other.check_native = self.check_native;
         other
+    }
+
+    /// From here on, has Python evaluate every inline expression, also those that need no Python, and counts the differences.
+    pub fn check_native(&mut self) {
+        self.check_native = true;
     }
 
     /// Imports a layer's Python library (`addpylib`).
@@ -166,6 +190,13 @@ impl Session {
             *store = back;
         }
         result
+    }
+
+    fn eval_in_python(&mut self, store: &mut Store, code: &str, var: Option<Sym>) -> Result<Value> {
+        let functions = self.missing_functions(store);
+        let name = var.map_or_else(|| "<expansion>".to_owned(), |var| format!("Var <{var}>"));
+        let build = |handle| vec!["eval".into(), handle, code.into(), name.into(), functions];
+        self.with_store(store, build, code)
     }
 
     fn worker(&mut self) -> Result<()> {
@@ -328,10 +359,26 @@ fn refusal(error: &Error) -> Vec<Value> {
 
 impl Evaluate for Session {
     fn eval(&mut self, store: &mut Store, code: &str, var: Option<Sym>) -> Result<Value> {
-        let functions = self.missing_functions(store);
-        let name = var.map_or_else(|| "<expansion>".to_owned(), |var| format!("Var <{var}>"));
-        let build = |handle| vec!["eval".into(), handle, code.into(), name.into(), functions];
-        self.with_store(store, build, code)
+        let shared = Arc::clone(&self.shared);
+        let program = shared.programs.get(code, &|name| shared.library_source(name));
+        let native = match &program {
+            Some(program) => native::evaluate(self, store, program)?,
+            None => None,
+        };
+        if let Some(value) = native {
+            self.evaluations.native += 1;
+            if self.check_native {
+                let python = self.eval_in_python(store, code, var)?;
+                if python != value {
+                    self.evaluations.different += 1;
+                    let text = format!("{code} is {value:?} without Python, {python:?} with it");
+                    self.messages.push(Message { level: 40, text });
+                }
+            }
+            return Ok(value);
+        }
+        self.evaluations.python += 1;
+        self.eval_in_python(store, code, var)
     }
 
     fn code_refs(&mut self, code: &str) -> Result<Arc<CodeRefs>> {
