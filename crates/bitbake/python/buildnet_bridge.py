@@ -28,13 +28,18 @@ def connect(reader, writer):
 
 
 def send(message):
+    post(message)
+    _write.flush()
+
+
+def post(message):
+    """Writes a message that may wait until the next one that asks for an answer."""
     try:
         data = marshal.dumps(message, FORMAT)
     except ValueError:
         data = marshal.dumps(plain(message), FORMAT)
     _write.write(struct.pack("<I", len(data)))
     _write.write(data)
-    _write.flush()
 
 
 def receive():
@@ -107,6 +112,11 @@ def call(operation, *arguments):
         serve(message)
 
 
+def tell(operation, *arguments):
+    """Calls for an operation without a value. It takes effect in order; an error shows at the next call, or at the end."""
+    post(("p", operation) + arguments)
+
+
 def error_of(kind, text):
     import bb
 
@@ -169,19 +179,19 @@ class DataSmart(MutableMapping):
         return call("get", self._handle, var, bool(expand), bool(noweakdefault), bool(parsing))
 
     def setVar(self, var, value, **loginfo):
-        call("set", self._handle, var, value, bool(loginfo.get("parsing")), *_place(loginfo))
+        tell("set", self._handle, var, value, bool(loginfo.get("parsing")), *_place(loginfo))
 
     def appendVar(self, var, value, **loginfo):
-        call("set", self._handle, var + ":append", value, True, *_place(loginfo))
+        tell("set", self._handle, var + ":append", value, True, *_place(loginfo))
 
     def prependVar(self, var, value, **loginfo):
-        call("set", self._handle, var + ":prepend", value, True, *_place(loginfo))
+        tell("set", self._handle, var + ":prepend", value, True, *_place(loginfo))
 
     def delVar(self, var, **loginfo):
-        call("del", self._handle, var, *_place(loginfo))
+        tell("del", self._handle, var, *_place(loginfo))
 
     def renameVar(self, key, newkey, **loginfo):
-        call("rename", self._handle, key, newkey, *_place(loginfo))
+        tell("rename", self._handle, key, newkey, *_place(loginfo))
 
     def getVarFlag(self, var, flag, expand=True, noweakdefault=False, parsing=False, retparser=False):
         if not flag:
@@ -192,16 +202,16 @@ class DataSmart(MutableMapping):
         return call("getflag", self._handle, var, flag, bool(expand), bool(noweakdefault), bool(parsing))
 
     def setVarFlag(self, var, flag, value, **loginfo):
-        call("setflag", self._handle, var, flag, value, *_place(loginfo))
+        tell("setflag", self._handle, var, flag, value, *_place(loginfo))
 
     def appendVarFlag(self, var, flag, value, **loginfo):
-        call("appendflag", self._handle, var, flag, value, *_place(loginfo))
+        tell("appendflag", self._handle, var, flag, value, *_place(loginfo))
 
     def prependVarFlag(self, var, flag, value, **loginfo):
-        call("prependflag", self._handle, var, flag, value, *_place(loginfo))
+        tell("prependflag", self._handle, var, flag, value, *_place(loginfo))
 
     def delVarFlag(self, var, flag, **loginfo):
-        call("delflag", self._handle, var, flag, *_place(loginfo))
+        tell("delflag", self._handle, var, flag, *_place(loginfo))
 
     def setVarFlags(self, var, flags, **loginfo):
         for flag in flags:
@@ -212,7 +222,7 @@ class DataSmart(MutableMapping):
         return call("flags", self._handle, var, list(expand) if expand else [], bool(internalflags)) or None
 
     def delVarFlags(self, var, **loginfo):
-        call("delflags", self._handle, var, *_place(loginfo))
+        tell("delflags", self._handle, var, *_place(loginfo))
 
     def expand(self, s, varname=None):
         if not isinstance(s, str) or "${" not in s:
@@ -242,10 +252,10 @@ class DataSmart(MutableMapping):
         return copy
 
     def setVarFilter(self, var, filter):
-        call("setfilter", self._handle, var, filter or "")
+        tell("setfilter", self._handle, var, filter or "")
 
     def expandVarref(self, variable, parents=False):
-        call("expandvarref", self._handle, variable)
+        tell("expandvarref", self._handle, variable)
 
     def localkeys(self):
         return iter(call("keys", self._handle))

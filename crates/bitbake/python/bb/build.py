@@ -164,8 +164,10 @@ def preceedtask(task, with_recrdeptasks, d):
 
 def tasksbetween(task_start, task_end, d):
     """The tasks on the ways from one task to a later one, both included."""
-    tasks = [name for name in d.keys() if d.getVarFlag(name, "task")]
-    followers = {name: [other for other in tasks if name in (d.getVarFlag(other, "deps", False) or [])] for name in tasks}
+    followers = {}
+    for other in d.getVar("__BBTASKS", False) or ():
+        for name in d.getVarFlag(other, "deps", False) or ():
+            followers.setdefault(name, []).append(other)
     found = []
 
     def follow(way):

@@ -241,20 +241,31 @@ impl Session {
     fn request(&mut self, request: Vec<Value>, what: &str) -> Result<Value> {
         self.worker()?;
         self.send(&Value::Tuple(Arc::new(request)))?;
+        // What failed of the operations that Python does not wait for.
+        let mut failed: Option<Error> = None;
         loop {
             let message = self.receive()?;
             let Value::Tuple(parts) = &message else { return Err(Error::Worker("a message is not a tuple".into())) };
             match parts.first().and_then(Value::as_str) {
                 Some("r") => {
                     self.bury(parts.get(2));
+                    if let Some(error) = failed {
+                        return Err(error);
+                    }
                     return Ok(parts.get(1).cloned().unwrap_or(Value::None));
                 }
                 Some("e") => {
                     self.bury(parts.get(4));
                     return Err(raised(parts, what));
                 }
+                Some("p") => {
+                    if failed.is_none() {
+                        failed = self.serve(&parts[1..]).err();
+                    }
+                }
                 Some("c") => {
-                    let answer = match self.serve(&parts[1..]) {
+                    let served = failed.take().map_or_else(|| self.serve(&parts[1..]), Err);
+                    let answer = match served {
                         Ok(value) => vec!["v".into(), value],
                         Err(error) => refusal(&error),
                     };
