@@ -28,18 +28,13 @@ def connect(reader, writer):
 
 
 def send(message):
-    post(message)
-    _write.flush()
-
-
-def post(message):
-    """Writes a message that may wait until the next one that asks for an answer."""
     try:
         data = marshal.dumps(message, FORMAT)
     except ValueError:
         data = marshal.dumps(plain(message), FORMAT)
     _write.write(struct.pack("<I", len(data)))
     _write.write(data)
+    _write.flush()
 
 
 def receive():
@@ -99,22 +94,53 @@ def revive(value):
     return value
 
 
+# The running conversation: answers given in advance, how many of them were taken, and writes that were not sent yet.
+_script = []
+_taken = 0
+_writes = []
+
+
 def call(operation, *arguments):
-    send(("c", operation) + arguments)
+    """Asks, and waits for the answer."""
+    global _script, _taken, _writes
+    request = (operation,) + arguments
+    if _taken < len(_script):
+        known, answer = _script[_taken]
+        if known == request:
+            _taken += 1
+            return told(answer)
+    message = ("c", _taken, _writes) + request
+    _script, _taken, _writes = [], 0, []
+    send(message)
     while True:
         message = receive()
-        tag = message[0]
-        if tag == "v":
-            value = message[1]
-            return value if type(value) is str or value is None else revive(value)
-        if tag == "x":
-            raise error_of(message[1], message[2])
+        if message[0] in ("v", "x"):
+            _script = message[-1]
+            _taken = 0
+            return told(message)
         serve(message)
 
 
 def tell(operation, *arguments):
-    """Calls for an operation without a value. It takes effect in order; an error shows at the next call, or at the end."""
-    post(("p", operation) + arguments)
+    """Writes, without waiting."""
+    global _script, _taken
+    request = (operation,) + arguments
+    if _taken < len(_script):
+        known, answer = _script[_taken]
+        if known == request:
+            _taken += 1
+            told(answer)
+            return
+        # What was told in advance may be otherwise after this write.
+        del _script[_taken:]
+    _writes.append(request)
+
+
+def told(answer):
+    if answer[0] == "v":
+        value = answer[1]
+        return value if type(value) is str or value is None else revive(value)
+    raise error_of(answer[1], answer[2])
 
 
 def error_of(kind, text):
@@ -135,14 +161,18 @@ def error_of(kind, text):
 
 def serve(message):
     """Carries out one request and sends its result."""
+    global _script, _taken, _writes
+    outer = (_script, _taken, _writes)
+    _script, _taken, _writes = message[1], 0, []
     try:
-        value = REQUESTS[message[0]](*message[1:])
-        answer = ("r", value, list(_dead))
+        value = REQUESTS[message[0]](*message[2:])
+        answer = ("r", _taken, _writes, list(_dead), value)
     except SystemExit as error:
-        answer = ("e", "SystemExit", str(error.code), "", list(_dead))
+        answer = ("e", _taken, _writes, list(_dead), "SystemExit", str(error.code), "")
     except BaseException as error:
-        answer = ("e",) + describe(error) + (list(_dead),)
+        answer = ("e", _taken, _writes, list(_dead)) + describe(error)
     del _dead[:]
+    _script, _taken, _writes = outer
     send(answer)
 
 
@@ -423,7 +453,7 @@ def define(functions):
         exec(code, names)
 
 
-def request_eval(handle, code, name, functions):
+def request_eval(handle, functions, code, name):
     define(functions)
     compiled = _expressions.get(code)
     if compiled is None:
@@ -434,13 +464,33 @@ def request_eval(handle, code, name, functions):
     return str(eval(compiled, names, DataContext(d, names)))
 
 
-def request_run(handle, name, text, file, line, functions):
+def request_run(handle, functions, name, text, file, line):
     define(functions)
     define([(name, text, file, line)])
     context()[name](DataSmart(handle))
 
 
-def request_event(handle, name, text, file, line, functions, cls, arguments):
+def lazy_event(cls):
+    """An event whose attributes are made when the first one is asked for: most handlers look at none."""
+    lazy = _compiled.get(cls)
+    if lazy is None:
+
+        class Lazy(cls):
+            def __getattr__(self, name):
+                if "_made" in self.__dict__ or name.startswith("__"):
+                    raise AttributeError(name)
+                self.__dict__["_made"] = True
+                cls.__init__(self, *call("arguments"))
+                return getattr(self, name)
+
+        Lazy.__name__ = cls.__name__
+        Lazy.__qualname__ = cls.__qualname__
+        Lazy.__module__ = cls.__module__
+        lazy = _compiled[cls] = Lazy
+    return lazy.__new__(lazy)
+
+
+def request_event(handle, functions, name, text, file, line, cls):
     import bb.event
 
     define(functions)
@@ -451,7 +501,7 @@ def request_event(handle, name, text, file, line, functions, cls, arguments):
         names = {}
         exec(code, context(), names)
         handler = _compiled[key] = names[name]
-    event = getattr(bb.event, cls)(*arguments)
+    event = lazy_event(getattr(bb.event, cls))
     d = DataSmart(handle)
     event.data = d
     handler(event, d)

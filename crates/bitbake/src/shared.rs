@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Place, Result};
 use crate::metadata::is_kind;
-use crate::python::{LibraryFunction, Programs, Session};
+use crate::python::{LibraryFunction, Memory, Programs, Session};
 use crate::scan::{CallVisitor, Visited};
 use crate::syntax::{Parsed, parse_conf, parse_recipe};
 use crate::{CodeRefs, Sym, Text, Value, scan};
@@ -28,6 +28,8 @@ pub struct Shared {
     filtered: RwLock<FxHashMap<(Text, Text), Text>>,
     library: RwLock<FxHashMap<Text, Arc<LibraryFunction>>>,
     pub(crate) programs: Programs,
+    /// What Python code did so far.
+    pub(crate) memory: Memory,
     visiting: RwLock<FxHashSet<Text>>,
     warned: Mutex<FxHashSet<String>>,
     /// The environment BuildNet was started with.

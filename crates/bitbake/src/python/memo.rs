@@ -161,7 +161,7 @@ impl Tree {
 }
 
 /// Which conversations are the same code's: its text, and every `def` function it may reach.
-pub(super) type Key = (Text, Vec<(Sym, usize)>);
+pub(super) type Key = (Text, Vec<(Sym, u64)>);
 
 /// The trees of all code.
 #[derive(Debug, Default)]

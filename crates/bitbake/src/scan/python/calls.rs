@@ -170,7 +170,26 @@ fn constant(expr: &Expr) -> Option<String> {
             Number::Float(float) => format!("{float:?}"),
             Number::Complex { imag, .. } => format!("{imag}j"),
         },
-        Expr::BytesLiteral(_) => "bytes".to_owned(),
+        Expr::BytesLiteral(literal) => bytes_repr(&literal.value.bytes().collect::<Vec<u8>>()),
         _ => return None,
     })
+}
+
+/// Python's `repr` of bytes.
+fn bytes_repr(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' };
+    let mut result = format!("b{quote}");
+    for byte in bytes {
+        match byte {
+            b'\\' => result.push_str("\\\\"),
+            b'\n' => result.push_str("\\n"),
+            b'\r' => result.push_str("\\r"),
+            b'\t' => result.push_str("\\t"),
+            byte if char::from(*byte) == quote => result.extend(['\\', quote]),
+            0x20..=0x7e => result.push(char::from(*byte)),
+            byte => result.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    result.push(quote);
+    result
 }

@@ -123,9 +123,10 @@ impl Scanner<'_> {
             Ok(())
         } else if RUNS.contains(&name) {
             match call.argument(0)? {
-                Argument::Text(function) | Argument::Constant(function) => {
+                Argument::Text(function) => {
                     self.scan.refs.execs.insert(Sym::new(function));
                 }
+                Argument::Constant(_) => return Err(ScanError::NotText { line: call.line, call: name.to_owned() }),
                 Argument::Other => self.unresolved(call),
             }
             Ok(())
