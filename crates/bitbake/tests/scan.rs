@@ -56,9 +56,14 @@ fn python_refers_to_what_bitbake_says() {
     let mut wrong = Vec::new();
     for fact in facts {
         let found = scan::python(&fact.code, &NoVisitors).map(|refs| {
-            let names = |syms: &BTreeSet<buildnet_bitbake::Sym>| syms.iter().map(|sym| sym.to_string()).collect();
-            let contains = refs.contains.iter().map(|(var, words)| (var.to_string(), words.iter().map(|w| w.to_string()).collect()));
-            (names(&refs.references), names(&refs.execs), contains.collect())
+            let names = |syms: &BTreeSet<buildnet_bitbake::Sym>| -> BTreeSet<String> {
+                syms.iter().map(|sym| sym.to_string()).collect()
+            };
+            let contains = refs.contains.iter().map(|(var, words)| {
+                let words: BTreeSet<String> = words.iter().map(|word| word.to_string()).collect();
+                (var.to_string(), words)
+            });
+            (names(&refs.references), names(&refs.execs), contains.collect::<BTreeMap<_, _>>())
         });
         let right = match &found {
             Ok((references, execs, contains)) => {
@@ -86,13 +91,23 @@ fn errors_say_where() {
 
 #[test]
 fn deep_nesting_is_an_answer_not_a_crash() {
-    for (open, close) in [("(", ")"), ("[", "]"), ("f(", ")"), ("not ", ""), ("-", ""), ("lambda: ", ""), ("x if y else ", "")] {
+    for (open, close) in
+        [("(", ")"), ("[", "]"), ("f(", ")"), ("not ", ""), ("-", ""), ("lambda: ", ""), ("x if y else ", "")]
+    {
         let code = format!("{}x{}", open.repeat(20_000), close.repeat(20_000));
         let _ = scan::python(&code, &NoVisitors);
     }
     let chain = format!("x{}", ".y".repeat(100_000));
     assert!(scan::python(&chain, &NoVisitors).is_ok());
-    for (open, close) in [("$(", ")"), ("\"$(", ")\""), ("{ ", "; }"), ("(", ")"), ("if a; then ", "; fi"), ("eval ", ""), ("${x:-", "}")] {
+    for (open, close) in [
+        ("$(", ")"),
+        ("\"$(", ")\""),
+        ("{ ", "; }"),
+        ("(", ")"),
+        ("if a; then ", "; fi"),
+        ("eval ", ""),
+        ("${x:-", "}"),
+    ] {
         let code = format!("{}x{}\n", open.repeat(20_000), close.repeat(20_000));
         let _ = scan::shell(&code);
     }

@@ -44,8 +44,10 @@ fn session(temporary: &std::path::Path) -> Session {
 fn basehashes_are_bitbakes() {
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let mut session = session(temporary.path());
-    let facts: Vec<Fact> =
-        include_str!("facts/signatures.jsonl").lines().map(|line| serde_json::from_str(line).expect("a fact is JSON")).collect();
+    let facts: Vec<Fact> = include_str!("facts/signatures.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a fact is JSON"))
+        .collect();
     assert!(facts.len() > 10);
     for fact in facts {
         let title = &fact.title;
@@ -66,8 +68,11 @@ fn basehashes_are_bitbakes() {
         let found = generator
             .signatures(&mut StoreView::new(&mut session, &mut store), &[task])
             .unwrap_or_else(|error| panic!("{title}: {error}"));
-        let values: BTreeMap<String, Option<String>> =
-            found.variables.iter().map(|(name, signature)| (name.to_string(), signature.value.as_ref().map(ToString::to_string))).collect();
+        let values: BTreeMap<String, Option<String>> = found
+            .variables
+            .iter()
+            .map(|(name, signature)| (name.to_string(), signature.value.as_ref().map(ToString::to_string)))
+            .collect();
         assert_eq!(values, fact.values, "{title}");
         let depends: Vec<String> = found.tasks[0].depends.iter().map(ToString::to_string).collect();
         assert_eq!(depends, fact.depends, "{title}");
