@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use buildnet_bitbake::config::{BuildDir, Options, ParseOptions};
+use buildnet_bitbake::Sym;
 use buildnet_bitbake::recipe::recipe_row;
 use serde_json::Value as Json;
 
@@ -61,4 +62,34 @@ fn every_recipe_is_as_bitbake_reads_it() {
         }
     }
     assert!(rows.is_empty(), "BitBake has no such variants: {:?}", rows.keys());
+}
+
+#[test]
+fn every_variable_and_flag_has_bitbakes_value() {
+    let Some(python) = python() else { return };
+    let build = tempfile::tempdir().expect("a temporary directory");
+    let layer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layer").display().to_string();
+    let dir = open(build.path(), python).expect("the configuration is read");
+    let top = build.path().display().to_string();
+    let place = |text: String| text.replace(&layer, "{LAYER}").replace(&top, "{TOPDIR}");
+    let mut session = dir.session(false);
+    let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/facts/layer-values.jsonl");
+    for line in std::fs::read_to_string(facts).expect("the facts").lines() {
+        let want: Json = serde_json::from_str(line).expect("a fact is JSON");
+        let path = want["recipe"].as_str().unwrap_or_default().replace("{LAYER}", &layer);
+        let variant = want["variant"].as_str().unwrap_or_default();
+        let recipe = dir.recipes().iter().find(|recipe| recipe.path == path).expect("the recipe is found");
+        let mut found = dir.read_recipe(&mut session, recipe, Some(variant)).expect("the recipe is read");
+        let store = &mut found.first_mut().expect("the variant is there").store;
+        for (name, value) in want["values"].as_object().expect("values") {
+            let got = store.get(&mut session, Sym::new(name)).ok();
+            let got = got.map_or(Json::from("raises"), |value| value.map_or(Json::Null, |v| place(v.to_string()).into()));
+            assert_eq!(&got, value, "{path} [{variant}] {name}");
+        }
+        for (name, flags) in want["flags"].as_object().expect("flags") {
+            let got: serde_json::Map<String, Json> =
+                store.flags(Sym::new(name)).iter().map(|(flag, value)| (flag.to_string(), place(value.to_string()).into())).collect();
+            assert_eq!(&Json::Object(got), flags, "{path} [{variant}] flags of {name}");
+        }
+    }
 }
