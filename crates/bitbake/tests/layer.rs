@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use buildnet_bitbake::config::{BuildDir, Options, ParseOptions};
 use buildnet_bitbake::Sym;
+use buildnet_bitbake::config::{BuildDir, Options, ParseOptions};
 use buildnet_bitbake::recipe::recipe_row;
 use serde_json::Value as Json;
 
@@ -44,19 +44,23 @@ fn every_recipe_is_as_bitbake_reads_it() {
     let dir = open(build.path(), python).expect("the configuration is read");
     let options = ParseOptions { threads: 2, sign: true };
     let mut rows: BTreeMap<(String, String), Json> = BTreeMap::new();
-    for outcome in dir.each_recipe(None, options, |session, file, variant| recipe_row(session, file, variant)) {
+    for outcome in dir.each_recipe(None, options, recipe_row) {
         for row in outcome.variants.expect("every recipe is read") {
-            let text = row.to_string().replace(&layer, "{LAYER}").replace(&build.path().display().to_string(), "{TOPDIR}");
+            let text =
+                row.to_string().replace(&layer, "{LAYER}").replace(&build.path().display().to_string(), "{TOPDIR}");
             let row: Json = serde_json::from_str(&text).expect("a row is JSON");
             let key = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
             rows.insert((key("recipe"), key("variant")), row);
         }
     }
-    let facts = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/facts/layer.jsonl")).expect("the facts");
+    let facts = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/facts/layer.jsonl"))
+        .expect("the facts");
     for line in facts.lines() {
         let want: Json = serde_json::from_str(line).expect("a fact is JSON");
         let key = |name: &str| want[name].as_str().unwrap_or_default().to_owned();
-        let got = rows.remove(&(key("recipe"), key("variant"))).unwrap_or_else(|| panic!("{} {} is missing", want["recipe"], want["variant"]));
+        let got = rows
+            .remove(&(key("recipe"), key("variant")))
+            .unwrap_or_else(|| panic!("{} {} is missing", want["recipe"], want["variant"]));
         for (field, value) in want.as_object().expect("a row is an object") {
             assert_eq!(&got[field], value, "{} {}: {field}", want["recipe"], want["variant"]);
         }
@@ -83,12 +87,16 @@ fn every_variable_and_flag_has_bitbakes_value() {
         let store = &mut found.first_mut().expect("the variant is there").store;
         for (name, value) in want["values"].as_object().expect("values") {
             let got = store.get(&mut session, Sym::new(name)).ok();
-            let got = got.map_or(Json::from("raises"), |value| value.map_or(Json::Null, |v| place(v.to_string()).into()));
+            let got =
+                got.map_or(Json::from("raises"), |value| value.map_or(Json::Null, |v| place(v.to_string()).into()));
             assert_eq!(&got, value, "{path} [{variant}] {name}");
         }
         for (name, flags) in want["flags"].as_object().expect("flags") {
-            let got: serde_json::Map<String, Json> =
-                store.flags(Sym::new(name)).iter().map(|(flag, value)| (flag.to_string(), place(value.to_string()).into())).collect();
+            let got: serde_json::Map<String, Json> = store
+                .flags(Sym::new(name))
+                .iter()
+                .map(|(flag, value)| (flag.to_string(), place(value.to_string()).into()))
+                .collect();
             assert_eq!(&Json::Object(got), flags, "{path} [{variant}] flags of {name}");
         }
     }

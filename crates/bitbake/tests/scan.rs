@@ -37,7 +37,7 @@ fn shell_runs_what_bitbake_says() {
     assert!(facts.len() > 100);
     let mut wrong = Vec::new();
     for fact in facts {
-        let found = scan::shell(&fact.code).map(|execs| execs.iter().map(|name| name.to_string()).collect());
+        let found = scan::shell(&fact.code).map(|execs| execs.iter().map(std::string::ToString::to_string).collect());
         let right = match &found {
             Ok(execs) => !fact.refused && Some(execs) == fact.execs.as_ref(),
             Err(_) => fact.refused,
@@ -57,10 +57,10 @@ fn python_refers_to_what_bitbake_says() {
     for fact in facts {
         let found = scan::python(&fact.code, &NoVisitors).map(|refs| {
             let names = |syms: &BTreeSet<buildnet_bitbake::Sym>| -> BTreeSet<String> {
-                syms.iter().map(|sym| sym.to_string()).collect()
+                syms.iter().map(std::string::ToString::to_string).collect()
             };
             let contains = refs.contains.iter().map(|(var, words)| {
-                let words: BTreeSet<String> = words.iter().map(|word| word.to_string()).collect();
+                let words: BTreeSet<String> = words.iter().map(std::string::ToString::to_string).collect();
                 (var.to_string(), words)
             });
             (names(&refs.references), names(&refs.execs), contains.collect::<BTreeMap<_, _>>())

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 
+use crate::Sym;
 use crate::config::RecipeFile;
 use crate::error::Result;
 use crate::metadata::Finalised;
 use crate::python::Session;
-use crate::Sym;
 
 /// Variables of a recipe that its row holds.
 const VARIABLES: [&str; 14] = [
