@@ -84,7 +84,7 @@ impl Universe {
             }
             for pattern in &recipe.packages_dynamic {
                 if let Some((_, _, recipes)) = self.packages_dynamic.iter_mut().find(|(known, _, _)| known == pattern) {
-                    recipes.push(index)
+                    recipes.push(index);
                 } else {
                     let compiled = Pattern::at_start(&pattern.replace('+', "\\+"));
                     self.packages_dynamic.push((pattern.clone(), compiled, vec![index]));

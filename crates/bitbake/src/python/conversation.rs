@@ -149,7 +149,7 @@ impl Session {
             let usual = node.expected();
             self.current().trace.push((request, answer));
             if let Some(next) = known {
-                node = next
+                node = next;
             } else {
                 node = usual.unwrap_or_default();
                 break;
