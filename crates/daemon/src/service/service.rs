@@ -42,20 +42,13 @@ pub enum Cancelled {
 }
 
 /// Builds workspaces on request. Cloning yields the same service.
-#[derive(Debug)]
-pub struct Service<W> {
-    shared: Arc<Shared<W>>,
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
 }
 
-impl<W> Clone for Service<W> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
-#[derive(Debug)]
-struct Shared<W> {
-    workbench: W,
+struct Shared {
+    workbench: Box<dyn Workbench>,
     bus: Bus,
     options: ServiceOptions,
     flights: Mutex<BTreeMap<FlightKey, Arc<Flight>>>,
@@ -64,13 +57,13 @@ struct Shared<W> {
     running: TaskTracker,
 }
 
-impl<W: Workbench> Service<W> {
+impl Service {
     /// A service that builds with `workbench`.
-    pub fn new(workbench: W, options: ServiceOptions) -> Self {
+    pub fn new(workbench: impl Workbench, options: ServiceOptions) -> Self {
         let bus = Bus::new(options.event_capacity);
         Self {
             shared: Arc::new(Shared {
-                workbench,
+                workbench: Box::new(workbench),
                 bus,
                 options,
                 flights: Mutex::default(),
@@ -85,18 +78,15 @@ impl<W: Workbench> Service<W> {
         &self.shared.bus
     }
 
-    /// The rooms below.
-    pub fn workbench(&self) -> &W {
-        &self.shared.workbench
-    }
-
     /// The root of the workspace that a request is about.
     pub fn root_of(&self, workspace: &str) -> Result<PathBuf, ErrorReport> {
         let directory = match (workspace, &self.shared.options.default_workspace) {
             ("", Some(default)) => default.as_path(),
-            ("", None) => return Err(ErrorReport::user("the request names no workspace").with_hint(
-                "Put the workspace's directory under \"workspace\", or start the daemon in a workspace.",
-            )),
+            ("", None) => {
+                return Err(ErrorReport::user("the request names no workspace").with_hint(
+                    "Put the workspace's directory under \"workspace\", or start the daemon in a workspace.",
+                ));
+            }
             (path, _) => Path::new(path),
         };
         if !directory.is_absolute() {
@@ -138,7 +128,8 @@ impl<W: Workbench> Service<W> {
                 async move { service.fly(job, &flight).await }
             });
             // A panic must not leave its listeners waiting.
-            let result = flying.await.unwrap_or_else(|panic| Err(ErrorReport::internal("the build broke off").because(&panic)));
+            let result =
+                flying.await.unwrap_or_else(|panic| Err(ErrorReport::internal("the build broke off").because(&panic)));
             service.land(&key, &flight, &done, result);
         });
         Ok(stream)

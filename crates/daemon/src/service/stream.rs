@@ -51,6 +51,20 @@ impl BuildStream {
         }
     }
 
+    /// The next line if it is there already.
+    pub fn try_next(&mut self) -> Option<Line> {
+        while self.ready.is_empty() && !self.ended {
+            match self.events.try_next() {
+                Some(event) => self.take(event),
+                None => {
+                    self.flush_instants();
+                    break;
+                }
+            }
+        }
+        self.ready.pop_front()
+    }
+
     /// Waits until there is an event, or the build has ended.
     async fn wait(&mut self) {
         let event = tokio::select! {

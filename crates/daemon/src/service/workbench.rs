@@ -1,12 +1,12 @@
 //! What the service asks of the rooms below: load a workspace, plan a request, run the plan.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use buildnet_engine::build::Plan;
 use buildnet_event::{BuildId, BuildOutcome, Bus};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::request::BuildRequest;
@@ -32,11 +32,11 @@ pub trait Workbench: Send + Sync + 'static {
     fn plan(&self, root: &Path, request: &BuildRequest) -> Result<Arc<Plan>, ErrorReport>;
 
     /// Runs a job and publishes what happens. Returns when every process of it has ended.
-    fn run(
-        &self,
+    fn run<'a>(
+        &'a self,
         job: Job,
-        bus: &Bus,
+        bus: &'a Bus,
         id: BuildId,
         cancel: CancellationToken,
-    ) -> impl Future<Output = Result<BuildOutcome, ErrorReport>> + Send;
+    ) -> BoxFuture<'a, Result<BuildOutcome, ErrorReport>>;
 }
