@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use buildnet_engine::build::{EnvSource, Plan};
 use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
@@ -29,7 +29,7 @@ pub struct ServiceOptions {
 }
 
 /// What came of a wish to cancel a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Cancelled {
     /// Its processes are being ended.
