@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::function::DigestFunction;
@@ -47,7 +48,7 @@ pub enum TreeError {
 }
 
 /// What a path in a tree is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Node {
     /// A regular file.
     File {
