@@ -1,9 +1,8 @@
 //! A set of input files with what is needed to see that none changed.
 
+use buildnet_digest::stat::{Root, Stamp};
 use buildnet_digest::tree::Node;
 use serde::{Deserialize, Serialize};
-
-use super::stamp::{Root, Stamp};
 
 /// One input file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,9 @@
 mod fileset;
 mod patterns;
 mod scan;
-mod stamp;
 #[cfg(test)]
 mod tests;
 
 pub use fileset::{FileEntry, FileSet, Watched};
 pub use patterns::{PatternError, check_pattern};
-pub use scan::{HashCache, SourceError, hash_file, scan};
-pub use stamp::{Root, Stamp};
+pub use scan::{HashCache, SourceError, scan};

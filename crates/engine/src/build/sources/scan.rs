@@ -1,28 +1,23 @@
 //! Finds and hashes the input files of a task.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use buildnet_digest::stat::{HashFileError, Root, Stamp, hash_file, now_ns};
 use buildnet_digest::tree::{MAX_DEPTH, Node};
 use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory};
 use globset::GlobSet;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use parking_lot::Mutex;
-use rustix::fs::{CWD, Mode, OFlags};
 
 use super::fileset::{FileEntry, FileSet, Watched};
 use super::patterns::{self, PatternError};
-use super::stamp::{Root, Stamp, now_ns};
 use crate::build::spec::InputGroup;
 
 /// Directories that are never sources, whatever a pattern says.
 const NEVER: [&str; 3] = [".git", ".buildnet", "node_modules"];
-
-/// Times a file is hashed again when it changes under the hand.
-const HASH_ATTEMPTS: u32 = 3;
 
 /// Input files that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -286,7 +281,7 @@ impl Scan<'_> {
         {
             return Ok((Node::File { digest, executable: stamp.is_executable() }, stamp));
         }
-        let (digest, stamp) = hash_file(&absolute, path)?;
+        let (digest, stamp) = hash_file(&absolute, DigestFunction::Blake3).map_err(|error| unhashed(path, error))?;
         self.cache.put(path, stamp, digest);
         Ok((Node::File { digest, executable: stamp.is_executable() }, stamp))
     }
@@ -348,36 +343,12 @@ fn is_ignored(ignores: &[Arc<Gitignore>], path: &str, is_directory: bool) -> boo
     false
 }
 
-/// BLAKE3 digest of a file, and its stat data: taken before and after reading, and the same.
-///
-/// `name` is what errors call the file.
-pub fn hash_file(path: &Path, name: &str) -> Result<(Digest, Stamp), SourceError> {
-    let unreadable = |error: io::Error| SourceError::Unreadable { path: display_path(name), error };
-    let mut buffer = vec![0; 128 * 1024];
-    for _ in 0..HASH_ATTEMPTS {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?;
-        let stamp = |file: &File| rustix::fs::fstat(file).map(|stat| Stamp::of(&stat));
-        let mut file = File::from(file);
-        let before = stamp(&file).map_err(|error| unreadable(error.into()))?;
-        let mut hasher = DigestFunction::Blake3.hasher();
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(unreadable(error)),
-            }
-            if hasher.size() > before.size {
-                break;
-            }
-        }
-        let after = stamp(&file).map_err(|error| unreadable(error.into()))?;
-        if before == after && hasher.size() == before.size {
-            return Ok((hasher.finish(), before));
-        }
+/// What a failed hash means for the file of this name.
+fn unhashed(path: &str, error: HashFileError) -> SourceError {
+    match error {
+        HashFileError::Io(error) => SourceError::Unreadable { path: path.to_owned(), error },
+        HashFileError::Changing => SourceError::Changing { path: path.to_owned() },
     }
-    Err(SourceError::Changing { path: display_path(name) })
 }
 
 /// Joins two relative paths, either of which may be empty.

@@ -1,5 +1,7 @@
-//! What `lstat` says of a file, as far as it shows a change.
+//! What `lstat` says of a file, as far as it shows a change, and digests of files that hold still.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,6 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::function::DigestFunction;
+
+/// Times a file is hashed again when it changes under the hand.
+const HASH_ATTEMPTS: u32 = 3;
 
 /// Time within which the kernel may give two changes the same timestamp, in nanoseconds: one tick at 100 Hz, doubled.
 const GRANULARITY_NS: i64 = 20_000_000;
@@ -75,7 +83,7 @@ impl Stamp {
 }
 
 /// The present, in nanoseconds since the epoch, by the clock that file systems use.
-pub(super) fn now_ns() -> i64 {
+pub fn now_ns() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -110,4 +118,43 @@ impl Root {
         let path = if relative.is_empty() { "." } else { relative };
         rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| Stamp::of(&stat))
     }
+}
+
+/// A file that cannot be hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashFileError {
+    /// It cannot be opened or read, or is no regular file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It changed each time while it was read.
+    #[error("it kept changing while it was hashed")]
+    Changing,
+}
+
+/// Digest of a regular file, and its stat data: taken before and after reading, and the same. Symlinks are not followed.
+pub fn hash_file(path: &Path, function: DigestFunction) -> Result<(Digest, Stamp), HashFileError> {
+    let mut buffer = vec![0; 128 * 1024];
+    for _ in 0..HASH_ATTEMPTS {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(io::Error::from)?);
+        let stamp = |file: &File| rustix::fs::fstat(file).map(|stat| Stamp::of(&stat)).map_err(io::Error::from);
+        let before = stamp(&file)?;
+        if !before.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into());
+        }
+        let mut hasher = function.hasher();
+        // One byte more than it should have is enough to see that it grows.
+        while hasher.size() <= before.size {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if before == stamp(&file)? && hasher.size() == before.size {
+            return Ok((hasher.finish(), before));
+        }
+    }
+    Err(HashFileError::Changing)
 }
