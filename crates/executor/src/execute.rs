@@ -59,8 +59,8 @@ pub struct Execution {
     pub environment: Vec<(String, String)>,
     /// Directories on PATH: absolute, or relative to the workspace root.
     pub path: Vec<String>,
-    /// Directory to start in, relative to the workspace root.
-    pub directory: String,
+    /// Directories that must exist, relative to the workspace root. The command starts in the root itself.
+    pub directories: Vec<String>,
     /// Inputs, parents in any order.
     pub inputs: Vec<Input>,
     /// Read-only trees of the host.
@@ -167,7 +167,7 @@ impl Executor {
     ) -> Result<Executed, ExecutorError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut root = ExecutionRoot::create(self.scratch.join(number.to_string()))?;
-        let mut directories: Vec<String> = vec![execution.directory.clone()];
+        let mut directories = execution.directories.clone();
         directories.extend(execution.outputs.iter().filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())));
         directories.extend(execution.state.iter().map(|state| state.path.clone()));
         directories.extend(relative_targets(execution));
@@ -289,7 +289,7 @@ fn request(execution: &Execution, inside: &Path, mounts: Vec<Mount>, trace: Opti
     Request {
         argv: execution.argv.iter().map(OsString::from).collect(),
         env,
-        working_dir: if execution.directory.is_empty() { inside.to_owned() } else { inside.join(&execution.directory) },
+        working_dir: inside.to_owned(),
         mode: execution.mode,
         mounts,
         host_dirs: default_host_dirs(execution.network),

@@ -89,7 +89,7 @@ impl ExecutionRoot {
                 },
             }
         }
-        for directory in directories {
+        for directory in directories.iter().filter(|directory| !directory.is_empty()) {
             make_parents(&mut made, &lower.join(directory), directory)?;
         }
         Ok(())
