@@ -219,6 +219,7 @@ impl Landing {
                     self.settle(state, &observed, false);
                     let clean = self.all_clean(state, &observed);
                     let now = state.clock;
+                    state.unsaved = true;
                     let node = state.node_mut(self.id);
                     node.verified_at = now;
                     node.failure = None;

@@ -61,7 +61,6 @@ pub(super) trait AnyKey: Display + Send + Sync {
     fn leaf(&self) -> bool;
     fn cleans_up(&self) -> bool;
     fn persistent(&self) -> bool;
-    fn hash(&self, hasher: &DefaultHashBuilder) -> u64;
     fn equals(&self, other: &dyn AnyKey) -> bool;
     fn compute<'a>(&'a self, ctx: &'a Context) -> ComputeFuture<'a>;
     fn same(&self, old: &AnyValue, new: &AnyValue) -> bool;
@@ -102,10 +101,6 @@ impl<K: Key> AnyKey for Holder<K> {
 
     fn persistent(&self) -> bool {
         K::PERSISTENT
-    }
-
-    fn hash(&self, hasher: &DefaultHashBuilder) -> u64 {
-        hash_of(hasher, &self.0)
     }
 
     fn equals(&self, other: &dyn AnyKey) -> bool {

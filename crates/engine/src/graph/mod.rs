@@ -7,6 +7,7 @@
 //!
 //! `docs/design/engine.md` has the rules and their proof sketches.
 
+mod codec;
 mod compute;
 mod context;
 mod error;
@@ -15,6 +16,8 @@ mod handle;
 mod inner;
 mod key;
 mod node;
+mod persist;
+mod retain;
 mod services;
 mod state;
 mod statistics;
@@ -25,6 +28,8 @@ pub use context::{Context, Reason};
 pub use error::{ComputeError, Cycle, Failure};
 pub use handle::{Evaluation, Graph, Request};
 pub use key::Key;
+pub use persist::{Discarded, Registry, SaveError};
+pub use retain::Entry;
 pub use services::Services;
 pub use statistics::Statistics;
 pub use transaction::{Commit, Leaf, Transaction};

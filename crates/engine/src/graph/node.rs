@@ -93,6 +93,13 @@ impl Dependents {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(list) => list.is_empty(),
+            Self::Many(set) => set.is_empty(),
+        }
+    }
+
     pub(super) fn for_each(&self, mut visit: impl FnMut(NodeId)) {
         match self {
             Self::Few(list) => list.iter().copied().for_each(&mut visit),

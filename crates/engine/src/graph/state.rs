@@ -95,14 +95,19 @@ impl State {
         self.nodes.len() - self.free.len()
     }
 
-    /// Removes a node that no other depends on.
-    pub(super) fn remove(&mut self, id: NodeId) {
-        self.set_dependencies(id, Box::new([]));
-        if let Some(node) = self.nodes[id as usize].take() {
-            if let Ok(entry) = self.table.find_entry(node.hash, |&other| other == id) {
-                entry.remove();
+    /// Removes nodes that no other than these depends on.
+    pub(super) fn remove_all(&mut self, ids: &[NodeId]) {
+        for &id in ids {
+            self.set_dependencies(id, Box::new([]));
+        }
+        for &id in ids {
+            if let Some(node) = self.nodes[id as usize].take() {
+                if let Ok(entry) = self.table.find_entry(node.hash, |&other| other == id) {
+                    entry.remove();
+                }
+                self.free.push(id);
+                self.unsaved = true;
             }
-            self.free.push(id);
         }
     }
 
@@ -143,6 +148,23 @@ impl State {
             self.node_mut(dependency.id()).dependents.insert(id);
         }
         self.node_mut(id).dependencies = dependencies;
+    }
+
+    /// After loading: enters every node with those it depends on, and restores the invariant of validity.
+    pub(super) fn link(&mut self) {
+        let ids: Vec<NodeId> = self.ids().collect();
+        for &id in &ids {
+            let dependencies = std::mem::take(&mut self.node_mut(id).dependencies);
+            for dependency in &dependencies {
+                self.node_mut(dependency.id()).dependents.insert(id);
+            }
+            self.node_mut(id).dependencies = dependencies;
+        }
+        for id in ids {
+            if self.node(id).validity != Validity::Clean {
+                self.suspect_dependents(id);
+            }
+        }
     }
 
     /// Marks a node to be computed again, and what depends on it as suspect. Returns how many became suspect.
