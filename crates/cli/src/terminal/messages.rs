@@ -46,6 +46,9 @@ impl Teller {
             Line::Note(_) => String::new(),
             Line::Event(event) => match &event.kind {
                 EventKind::TaskFinished(task) => self.task(task),
+                EventKind::TasksUnchanged { tasks } if self.verbosity == Verbosity::Verbose => {
+                    tasks.iter().map(|task| self.unchanged(&task.to_string())).collect()
+                }
                 EventKind::TaskRetry { task, attempt, delay_ms, error } => {
                     let wait = duration(delay_ms * 1000);
                     let text = format!("{task}: attempt {attempt} failed: {error}; trying again in {wait}");
@@ -133,6 +136,11 @@ impl Teller {
             return format!("{mark} {name} {word} {time}\n");
         }
         format!("{mark} {name} {word} {time}  {}\n", self.style.paint(Ink::Dim, note))
+    }
+
+    fn unchanged(self, task: &str) -> String {
+        let (mark, name) = (self.style.paint(Ink::Good, self.style.check()), pad(&clean(task, false), 28));
+        format!("{mark} {name} {}\n", self.style.paint(Ink::Good, Tier::Instant.name()))
     }
 
     /// Why a task was not instant, in a few words.

@@ -81,6 +81,7 @@ impl Progress {
                 self.set_phase(task, Phase::Retrying { at_ms, attempt: attempt + 1 });
             }
             EventKind::TaskFinished(task) => self.finished(task),
+            EventKind::TasksUnchanged { tasks } => self.counts.instant += tasks.len() as u64,
             EventKind::TaskOutput { .. } | EventKind::Notice { .. } => {}
             EventKind::BuildFinished { outcome, duration_us, counts, saved_us } => {
                 let (outcome, duration_us, counts, saved_us) = (*outcome, *duration_us, *counts, *saved_us);
