@@ -40,13 +40,10 @@ pub(crate) struct Job {
     /// Whether to go on without seccomp or Landlock where the kernel refuses them.
     pub(crate) tolerant: bool,
     pub(crate) working_dir: CString,
-    /// Paths to try, in order.
-    pub(crate) programs: Vec<CString>,
+    /// Arguments and environment of process 1: see [`init`](crate::linux::init).
     argv: StringArray,
     envp: StringArray,
     pub(crate) report: Report,
-    /// Top of the stack of the second child; the first runs on one of its own.
-    pub(crate) second_stack: *mut libc::c_void,
 }
 
 /// NUL-terminated strings with the NULL-terminated array of pointers to them that `execve` takes.
@@ -72,7 +69,11 @@ impl Job {
     pub(crate) fn new(request: &Request) -> Result<Self, SandboxError> {
         let mounts = MountPlan::new(request)?;
         let captured = vec![-1; mounts.captures()];
-        let argv = request.argv.iter().map(|argument| c_string(argument)).collect::<Result<_, _>>()?;
+        let mut argv = programs(request)?;
+        argv.push(CString::default());
+        for argument in &request.argv {
+            argv.push(c_string(argument)?);
+        }
         let envp = request
             .env
             .iter()
@@ -106,11 +107,9 @@ impl Job {
             landlock: landlock::version(),
             tolerant: request.mode == Mode::Warn,
             working_dir: c_path(&request.working_dir)?,
-            programs: programs(request)?,
             argv: StringArray::new(argv),
             envp: StringArray::new(envp),
             report: Report::default(),
-            second_stack: ptr::null_mut(),
         })
     }
 

@@ -19,7 +19,7 @@ use crate::error::SandboxError;
 use crate::exit::Exit;
 use crate::linux::job::Job;
 use crate::linux::spawn::spawn;
-use crate::linux::watch::Watch;
+use crate::linux::watch::{End, Watch};
 use crate::request::Request;
 
 /// Runs the command in namespaces of its own.
@@ -58,6 +58,19 @@ pub(crate) fn run(
         status: status_read,
         cancel,
     };
-    let end = watch.until_end(sandbox, output)?;
-    Ok(Exit { status: end.status, usage: end.usage, sought: Vec::new(), opened: Vec::new() })
+    let (status, usage) = match watch.until_end(sandbox, output)? {
+        End::Ended(status, usage) => (status, usage),
+        End::NotExecuted(errno) => return Err(not_executed(request, errno)),
+    };
+    Ok(Exit { status, usage, sought: Vec::new(), opened: Vec::new() })
+}
+
+fn not_executed(request: &Request, errno: i32) -> SandboxError {
+    let program = request.argv[0].clone();
+    let cause = std::io::Error::from_raw_os_error(errno);
+    match errno {
+        libc::ENOENT => SandboxError::ProgramNotFound { program },
+        libc::EAGAIN | libc::ENOMEM => SandboxError::setup("create the process", cause),
+        _ => SandboxError::ProgramNotExecutable { program, cause },
+    }
 }

@@ -197,7 +197,8 @@ impl MountPlan {
 
     /// Step 4, in the child: returns a descriptor of the program of process 1, which no path leads to. Async-signal-safe.
     pub(crate) fn seal(&self) -> Result<c_int, Errno> {
-        let file = sys::open(INIT_PATH, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o500)?;
+        // Not readable: that keeps the kernel from letting the command trace or read the process.
+        let file = sys::open(INIT_PATH, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o100)?;
         let written = sys::write_all(file, &self.init_program);
         sys::close(file);
         written?;

@@ -1,4 +1,4 @@
-//! Creating the first child, and telling why it failed.
+//! Creating the child, and telling why it failed.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -22,18 +22,17 @@ pub(crate) struct Sandbox {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Creates the children and waits until the command executes.
+/// Creates the child and waits until it has become process 1.
 pub(crate) fn spawn(request: &Request, job: &mut Job) -> Result<Sandbox, SandboxError> {
-    let stacks = Stacks::new()?;
-    job.second_stack = stacks.top(1);
+    let stack = Stack::new()?;
     let mut pidfd: c_int = -1;
     let flags = job.flags | libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
 
     let blocked = BlockedSignals::block();
-    // SAFETY: the child runs `stage::first` on a stack of its own and keeps to what that module promises about shared memory; this
-    // thread is suspended until it executes or exits, so `job`, `pidfd` and the stacks outlive its use of them.
+    // SAFETY: the child runs `stage::start` on a stack of its own and keeps to what that module promises about shared memory; this
+    // thread is suspended until it executes or exits, so `job`, `pidfd` and the stack outlive its use of them.
     let pid =
-        unsafe { libc::clone(stage::first, stacks.top(0), flags, ptr::from_mut(job).cast::<c_void>(), &raw mut pidfd) };
+        unsafe { libc::clone(stage::start, stack.top(), flags, ptr::from_mut(job).cast::<c_void>(), &raw mut pidfd) };
     let error = io::Error::last_os_error();
     drop(blocked);
     if pid < 0 {
@@ -42,7 +41,7 @@ pub(crate) fn spawn(request: &Request, job: &mut Job) -> Result<Sandbox, Sandbox
     // SAFETY: the kernel has put a new descriptor there, which nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     match job.report.read() {
-        (Stage::Done, _, _) => Ok(Sandbox { pid, pidfd }),
+        (Stage::Execute, _, 0) => Ok(Sandbox { pid, pidfd }),
         (stage, mount, errno) => {
             reap(pid);
             Err(failure(request, job, stage, mount, errno))
@@ -80,9 +79,9 @@ fn failure(request: &Request, job: &Job, stage: Stage, mount: Option<usize>, err
         Stage::Seccomp if job.listener.is_some() => refused(Feature::SeccompNotify, &cause),
         Stage::Seccomp => refused(Feature::Seccomp, &cause),
         Stage::Listener => setup("pass the seccomp listener"),
-        Stage::Execute if errno == libc::ENOENT => SandboxError::ProgramNotFound { program },
-        Stage::Execute => SandboxError::ProgramNotExecutable { program, cause },
-        Stage::Init | Stage::Done => setup("start process 1 of the sandbox"),
+        // What the command and process 1 have in common: arguments and environment may be too long.
+        Stage::Execute if errno == libc::E2BIG => SandboxError::ProgramNotExecutable { program, cause },
+        Stage::Execute => setup("start process 1 of the sandbox"),
     }
 }
 
@@ -90,21 +89,21 @@ fn refused(feature: Feature, cause: &io::Error) -> SandboxError {
     SandboxError::Unsupported { feature, reason: cause.to_string() }
 }
 
-/// Two stacks, each below it a page that faults.
-struct Stacks(*mut c_void);
+/// A stack, below it a page that faults.
+struct Stack(*mut c_void);
 
-impl Stacks {
-    const STACK: usize = 64 * 1024;
+impl Stack {
+    const SIZE: usize = 64 * 1024;
     /// At least a page, on systems of pages up to 64 KiB.
     const GUARD: usize = 64 * 1024;
-    const TOTAL: usize = 2 * (Self::STACK + Self::GUARD);
 
     fn new() -> Result<Self, SandboxError> {
+        let failed = || SandboxError::setup("allocate a stack", io::Error::last_os_error());
         // SAFETY: a new anonymous mapping; no address is demanded.
         let base = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                Self::TOTAL,
+                Self::GUARD + Self::SIZE,
                 libc::PROT_NONE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
                 -1,
@@ -112,29 +111,27 @@ impl Stacks {
             )
         };
         if base == libc::MAP_FAILED {
-            return Err(SandboxError::setup("allocate a stack", io::Error::last_os_error()));
+            return Err(failed());
         }
-        let stacks = Stacks(base);
-        for index in 0..2 {
-            let start = stacks.top(index).wrapping_byte_sub(Self::STACK);
-            // SAFETY: the range lies in the mapping just made.
-            if unsafe { libc::mprotect(start, Self::STACK, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
-                return Err(SandboxError::setup("allocate a stack", io::Error::last_os_error()));
-            }
+        let stack = Stack(base);
+        let start = base.wrapping_byte_add(Self::GUARD);
+        // SAFETY: the range lies in the mapping just made.
+        if unsafe { libc::mprotect(start, Self::SIZE, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+            return Err(failed());
         }
-        Ok(stacks)
+        Ok(stack)
     }
 
-    /// Upper end of a stack; stacks grow downwards.
-    fn top(&self, index: usize) -> *mut c_void {
-        self.0.wrapping_byte_add((index + 1) * (Self::STACK + Self::GUARD))
+    /// The upper end; stacks grow downwards.
+    fn top(&self) -> *mut c_void {
+        self.0.wrapping_byte_add(Self::GUARD + Self::SIZE)
     }
 }
 
-impl Drop for Stacks {
+impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own; the children have left it.
-        unsafe { libc::munmap(self.0, Self::TOTAL) };
+        // SAFETY: the mapping is this value's own; the child has left it.
+        unsafe { libc::munmap(self.0, Self::GUARD + Self::SIZE) };
     }
 }
 

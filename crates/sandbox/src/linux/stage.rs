@@ -1,24 +1,24 @@
-//! The two children between clone and exec.
+//! The child between clone and exec.
 //!
-//! The *first* child is born into new namespaces as process 1, prepares them, creates the second, and executes
-//! [`init`](crate::linux::init). The *second* is process 2: it gives up its rights and executes the command.
+//! It is born into new namespaces as process 1, prepares them, gives up its rights, and executes [`init`](crate::linux::init).
 //!
-//! Both are created as `vfork` would: they share the caller's memory, and the creating thread is suspended until they execute or
-//! exit. A `fork` of a process with 100 MB resident copies its page tables, which takes some milliseconds and slows all its
-//! threads; this takes none. The price: nothing here may allocate, lock, panic, or change memory that is not its own. Everything
-//! is in the [`Job`] that the caller prepared; what fails is left in its [`Report`].
+//! It is created as `vfork` would: it shares the caller's memory, and the creating thread is suspended until it executes or exits.
+//! A `fork` of a process with 100 MB resident copies its page tables, which takes some milliseconds and slows all its threads; this
+//! takes none. The price: nothing here may allocate, lock, panic, or change memory that is not its own. Everything is in the [`Job`]
+//! that the caller prepared; what fails is left in its [`Report`].
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use libc::{c_int, c_void};
 
 use crate::linux::init::STATUS_FD;
-use crate::linux::job::{Job, SANDBOX_ID};
+use crate::linux::job::Job;
 use crate::linux::mounts::{Failed, MountPlan};
 use crate::linux::sys::{self, Errno};
 use crate::linux::{landlock, seccomp};
 
-/// What the children were doing.
+/// What the child was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Stage {
@@ -37,14 +37,12 @@ pub(crate) enum Stage {
     Landlock,
     Seccomp,
     Listener,
+    /// The last: reached with no error, it succeeded.
     Execute,
-    Init,
-    /// Everything succeeded.
-    Done,
 }
 
 impl Stage {
-    const ALL: [Stage; 17] = [
+    const ALL: [Stage; 15] = [
         Stage::Clone,
         Stage::Cgroup,
         Stage::Identity,
@@ -60,12 +58,10 @@ impl Stage {
         Stage::Seccomp,
         Stage::Listener,
         Stage::Execute,
-        Stage::Init,
-        Stage::Done,
     ];
 }
 
-/// How far the children came. Written by them, read by the caller once it runs again.
+/// How far the child came. Written by it, read by the caller once it runs again.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     stage: AtomicU32,
@@ -95,29 +91,16 @@ impl Report {
     }
 }
 
-/// Entry of the first child.
-pub(crate) extern "C" fn first(job: *mut c_void) -> c_int {
+/// Entry of the child.
+pub(crate) extern "C" fn start(job: *mut c_void) -> c_int {
     // SAFETY: the caller passes a `Job` that it keeps, and does not touch, until this child executes or exits.
     let job = unsafe { &mut *job.cast::<Job>() };
-    match prepare(job) {
-        Ok(()) => 0,
-        Err(errno) => {
-            job.report.failed(errno);
-            1
-        }
-    }
-}
-
-/// Entry of the second child.
-extern "C" fn second(job: *mut c_void) -> c_int {
-    // SAFETY: as for `first`, which is suspended meanwhile.
-    let job = unsafe { &mut *job.cast::<Job>() };
-    let Err(errno) = confine_and_execute(job);
+    let Err(errno) = prepare(job);
     job.report.failed(errno);
     1
 }
 
-fn prepare(job: &mut Job) -> Result<(), Errno> {
+fn prepare(job: &mut Job) -> Result<Infallible, Errno> {
     let report = &job.report;
     // Should the calling thread end, however it does, so does the sandbox.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)?;
@@ -145,6 +128,9 @@ fn prepare(job: &mut Job) -> Result<(), Errno> {
         loopback_up()?;
     }
 
+    // Modes below are meant as they stand.
+    // SAFETY: no pointers; without CLONE_FS the mask is this process's own.
+    unsafe { libc::umask(0) };
     report.at(Stage::Mounts);
     let note = |failed: Failed| {
         let mount = failed.capture.map_or(0, |index| index as u32 + 1);
@@ -159,51 +145,9 @@ fn prepare(job: &mut Job) -> Result<(), Errno> {
     report.at(Stage::Root);
     let init = job.mounts.seal()?;
 
-    // Only now: the mounts above were made by descriptors that this closes.
-    report.at(Stage::Descriptors);
-    let init = move_up(init)?;
-    job.status = move_up(job.status)?;
-
-    let stack = job.second_stack;
-    let argument: *mut c_void = std::ptr::from_mut(job).cast();
-    // SAFETY: the stack is the caller's, unused, and long enough; the child shares memory but this process is suspended until it
-    // executes or exits, so that nobody else touches the job.
-    sys::check(
-        unsafe { libc::clone(second, stack, libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, argument) }.into(),
-    )?;
-    let report = &job.report;
-    if report.read().2 != 0 {
-        // The second child has failed and said why; with this process the namespace ends.
-        // SAFETY: ends this process at once.
-        unsafe { libc::_exit(1) }
-    }
-
-    report.at(Stage::Init);
-    // SAFETY: no pointers.
-    sys::check(unsafe { libc::dup2(job.status, STATUS_FD) }.into())?;
-    sys::close_range(0, 2, 0)?;
-    sys::close_range(STATUS_FD as u32 + 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
-    report.at(Stage::Done);
-    let argv = [c"init".as_ptr(), std::ptr::null()];
-    let envp = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: the path is a literal, both arrays end with NULL. Returns only on failure.
-    unsafe { libc::syscall(libc::SYS_execveat, init, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH) };
-    report.at(Stage::Init);
-    Err(sys::errno())
-}
-
-fn confine_and_execute(job: &mut Job) -> Result<std::convert::Infallible, Errno> {
-    let report = &job.report;
-    report.at(Stage::Descriptors);
-    // SAFETY: no pointers in any of these calls; this process has a descriptor table of its own.
-    unsafe {
-        sys::check(libc::setsid().into())?;
-        let input = move_up(job.input)?;
-        let output = move_up(job.output)?;
-        sys::check(libc::dup2(input, 0).into())?;
-        sys::check(libc::dup2(output, 1).into())?;
-        sys::check(libc::dup2(output, 2).into())?;
-    }
+    report.at(Stage::WorkingDirectory);
+    // SAFETY: a NUL-terminated string that outlives the call.
+    sys::check(unsafe { libc::chdir(job.working_dir.as_ptr()) }.into())?;
 
     report.at(Stage::Limits);
     for (resource, limit) in &job.limits {
@@ -213,10 +157,6 @@ fn confine_and_execute(job: &mut Job) -> Result<std::convert::Infallible, Errno>
     // SAFETY: no pointers.
     unsafe { libc::umask(0o022) };
     reset_signals();
-
-    report.at(Stage::WorkingDirectory);
-    // SAFETY: a NUL-terminated string that outlives the call.
-    sys::check(unsafe { libc::chdir(job.working_dir.as_ptr()) }.into())?;
 
     report.at(Stage::Privileges);
     drop_capabilities()?;
@@ -231,32 +171,41 @@ fn confine_and_execute(job: &mut Job) -> Result<std::convert::Infallible, Errno>
         restricted?;
     }
 
+    report.at(Stage::Descriptors);
+    let init = move_up(init)?;
+    let input = move_up(job.input)?;
+    let output = move_up(job.output)?;
+    let status = move_up(job.status)?;
+    let socket = match job.listener {
+        Some(socket) => Some(move_up(socket)?),
+        None => None,
+    };
+    // SAFETY: no pointers; the descriptor table is this process's own, and what these numbers meant is not used further.
+    unsafe {
+        sys::check(libc::dup2(input, 0).into())?;
+        sys::check(libc::dup2(output, 1).into())?;
+        sys::check(libc::dup2(output, 2).into())?;
+        sys::check(libc::dup2(status, STATUS_FD).into())?;
+    }
+    sys::close_range(STATUS_FD as u32 + 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
+
     report.at(Stage::Seccomp);
-    match seccomp::install(job.filter, job.listener.is_some()) {
+    match seccomp::install(job.filter, socket.is_some()) {
         Ok(listener) => {
-            if let Some(socket) = job.listener {
+            if let Some(socket) = socket {
                 report.at(Stage::Listener);
                 send_descriptor(socket, listener)?;
             }
         }
-        Err(_) if job.tolerant && job.listener.is_none() => {}
+        Err(_) if job.tolerant && socket.is_none() => {}
         Err(errno) => return Err(errno),
     }
 
+    // On success there is no time left to say so.
     report.at(Stage::Execute);
-    sys::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
-    let mut verdict = libc::ENOENT;
-    for program in &job.programs {
-        // SAFETY: the strings and arrays were made for this call and outlive it. Returns only on failure.
-        unsafe { libc::execve(program.as_ptr(), job.argv(), job.envp()) };
-        match sys::errno() {
-            // As execvp(3): go on, but remember that there was something.
-            libc::EACCES => verdict = libc::EACCES,
-            libc::ENOENT | libc::ENOTDIR => {}
-            errno => return Err(errno),
-        }
-    }
-    Err(verdict)
+    // SAFETY: the path is a literal; the arrays end with NULL, and they and their strings outlive the call. Returns only on failure.
+    unsafe { libc::syscall(libc::SYS_execveat, init, c"".as_ptr(), job.argv(), job.envp(), libc::AT_EMPTY_PATH) };
+    Err(sys::errno())
 }
 
 /// Moves a descriptor out of the way of the low ones that have a meaning.
@@ -321,7 +270,6 @@ fn drop_capabilities() -> Result<(), Errno> {
     let none = [const { Data { effective: 0, permitted: 0, inheritable: 0 } }; 2];
     // SAFETY: version 3 takes a header and two data structures, which live.
     sys::check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })?;
-    debug_assert!(SANDBOX_ID != 0, "executing as user 0 would give capabilities back");
     Ok(())
 }
 

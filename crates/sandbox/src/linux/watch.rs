@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cancel::CancelHandle;
 use crate::error::SandboxError;
 use crate::exit::{Status, Usage};
+use crate::linux::init;
 use crate::linux::spawn::Sandbox;
 use crate::usage::{status_of_wait, usage_of};
 
@@ -23,9 +24,11 @@ pub(crate) struct Watch<'a> {
 }
 
 /// How a sandbox ended.
-pub(crate) struct End {
-    pub(crate) status: Status,
-    pub(crate) usage: Usage,
+pub(crate) enum End {
+    /// The command could not be executed (`errno`).
+    NotExecuted(i32),
+    /// It ran.
+    Ended(Status, Usage),
 }
 
 /// How often the flag of a cancel handle without a descriptor is looked at.
@@ -92,13 +95,18 @@ impl Watch<'_> {
             None => Usage::default(),
         };
         usage.wall_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let status = match (killed, self.reported()?) {
-            (Some(reason), _) => reason,
-            (None, Some(status)) => status,
-            // Somebody killed process 1, and so the command.
-            (None, None) => Status::Signaled(libc::SIGKILL),
+        // The peak of process 1 is that of the caller, in whose memory it began.
+        usage.peak_memory = 0;
+        let status = match (killed, self.message()?) {
+            (_, Message::NotExecuted(errno)) => return Ok(End::NotExecuted(errno)),
+            (killed, Message::Ended(status, peak)) => {
+                usage.peak_memory = peak;
+                killed.unwrap_or(status)
+            }
+            // Who kills process 1 kills the command.
+            (killed, Message::None) => killed.unwrap_or(Status::Signaled(libc::SIGKILL)),
         };
-        Ok(End { status, usage })
+        Ok(End::Ended(status, usage))
     }
 
     fn timeout(&self, tick: bool) -> Option<Duration> {
@@ -110,17 +118,35 @@ impl Watch<'_> {
         }
     }
 
-    /// The wait status that process 1 left, if it got to that.
-    fn reported(&self) -> Result<Option<Status>, SandboxError> {
-        let mut raw = [0_u8; 4];
+    /// What process 1 had to say, if it got to that.
+    fn message(&self) -> Result<Message, SandboxError> {
+        let mut raw = [0_u8; init::MESSAGE_LEN];
         let fail = |cause| SandboxError::setup("read the command's status", cause);
         rustix::io::ioctl_fionbio(&self.status, true).map_err(fail)?;
-        match rustix::io::read(&self.status, &mut raw) {
-            Ok(4) => Ok(Some(status_of_wait(i32::from_ne_bytes(raw)))),
-            Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(None),
-            Err(cause) => Err(fail(cause)),
+        let count = match rustix::io::read(&self.status, &mut raw) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::AGAIN) => 0,
+            Err(cause) => return Err(fail(cause)),
+        };
+        if count < 8 {
+            return Ok(Message::None);
         }
+        let word = |at: usize| i32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+        if word(0) != 0 {
+            return Ok(Message::NotExecuted(-word(0)));
+        }
+        // SAFETY: `rusage` is made of integers, for which any bytes are valid, and the message holds all of it.
+        let usage = unsafe { raw.as_ptr().add(8).cast::<libc::rusage>().read_unaligned() };
+        Ok(Message::Ended(status_of_wait(word(4)), usage_of(&usage).peak_memory))
     }
+}
+
+/// The first message of process 1: see [`init`].
+enum Message {
+    None,
+    NotExecuted(i32),
+    /// Status, and peak memory of the command and the children it waited for.
+    Ended(Status, u64),
 }
 
 /// Hands out what is left in the pipe. Does not wait for its end: a process that is just being created elsewhere in this program
