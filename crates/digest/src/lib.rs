@@ -6,6 +6,8 @@
 pub mod category;
 pub mod digest;
 pub mod function;
+pub mod stat;
+pub mod tree;
 
 pub use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 
