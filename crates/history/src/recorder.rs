@@ -122,6 +122,7 @@ impl Pending {
                 self.executing.entry(task.clone()).or_insert(offset);
             }
             EventKind::TaskFinished(summary) => self.task(event, summary),
+            EventKind::TasksUnchanged { tasks } => self.instant.extend_from_slice(tasks),
             EventKind::Notice { level, text, hint } => {
                 self.notice(self.offset_us(event), *level, text.clone(), hint.clone());
             }

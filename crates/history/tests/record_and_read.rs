@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buildnet_event::{BuildOutcome, TaskName, TaskOutcome, Tier};
+use buildnet_event::{BuildOutcome, Event, EventKind, TaskName, TaskOutcome, Tier};
 use buildnet_history::{BuildSelector, BuildStatus, HistoryError, HistoryStore, Page, Recorder, Retention};
 use common::{EPOCH_MS, changed, events, id, notice, open, record, summary};
 
@@ -28,6 +28,8 @@ fn a_build_is_kept_with_all_that_was_told() {
     let build = id(EPOCH_MS, 1);
     let mut stream = events(build, EPOCH_MS, BuildOutcome::Failed, tasks);
     stream.insert(2, notice(build, EPOCH_MS + 4, "watches ran out"));
+    let kind = EventKind::TasksUnchanged { tasks: vec![TaskName::new("docs", "lint"), TaskName::new("docs", "build")] };
+    stream.insert(3, Event { seq: 0, time_ms: EPOCH_MS + 5, build: Some(build), kind });
     record(&store, &stream);
 
     let kept = store.build(build).unwrap();

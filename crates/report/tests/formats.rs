@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 
+use buildnet_event::TierCounts;
 use buildnet_history::{BuildRecord, BuildStatus};
 use buildnet_report::{Format, render};
 use serde_json::Value;
@@ -16,7 +17,7 @@ fn text(build: &BuildRecord, format: Format) -> String {
 fn interrupted() -> BuildRecord {
     let mut build = common::build();
     build.head.status = BuildStatus::Interrupted;
-    build.head.duration_us = 0;
+    (build.head.duration_us, build.head.saved_us, build.head.counts) = (0, 0, TierCounts::default());
     (build.tasks, build.instant, build.notices) = (Vec::new(), Vec::new(), Vec::new());
     build
 }

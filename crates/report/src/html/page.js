@@ -3,6 +3,7 @@
 var data = JSON.parse(document.getElementById("data").textContent);
 var head = data.head, tasks = data.tasks;
 var PAGE_ROWS = 200;
+var ended = head.status !== "running" && head.status !== "interrupted";
 
 function $(id) { return document.getElementById(id); }
 
@@ -93,7 +94,7 @@ function summary() {
     $("cards").appendChild(el("div", { "class": "card" }, el("div", { "class": "label" }, name),
       el("div", { "class": "value" }, value), el("div", { "class": "sub" }, sub)));
   }
-  card("Wall time", time(head.duration_us), data.lanes ? "up to " + data.lanes + (data.lanes === 1 ? " task" : " tasks") + " at once" : "no task had to run");
+  card("Wall time", ended ? time(head.duration_us) : "–", data.lanes ? "up to " + data.lanes + (data.lanes === 1 ? " task" : " tasks") + " at once" : ended ? "no task had to run" : "no end was told");
   card("Saved by caches", time(head.saved_us), "of command time");
   card("Hits", good ? Math.floor(100 * hits / good) + " %" : "–", hits + " of " + good + " tasks");
   card("Critical path", time(data.critical_us), head.duration_us && data.critical_us ? Math.min(100, Math.round(100 * data.critical_us / head.duration_us)) + " % of the wall time" : "");
@@ -106,7 +107,7 @@ function summary() {
     stack.appendChild(el("i", { title: tier + ": " + counts[tier], style: { flexGrow: String(counts[tier]), background: "var(--" + tier + ")" } }));
     keys.appendChild(el("span", {}, dot(tier), el("b", {}, counts[tier] + " " + tier), " ", el("span", { "class": "note" }, SAYS[tier])));
   });
-  if (!keys.firstChild) keys.appendChild(el("span", { "class": "note" }, head.status === "interrupted" ? "The process ended before it could tell of its tasks." : "No task ended."));
+  if (!keys.firstChild) keys.appendChild(el("span", { "class": "note" }, head.status === "interrupted" ? "The process ended before it could tell of its tasks." : ended ? "There was nothing to do." : "The build is still running."));
   $("tiers").appendChild(stack);
   $("tiers").appendChild(keys);
 
@@ -175,6 +176,7 @@ function draw() {
     context.beginPath(); context.moveTo(x, AXIS - 6); context.lineTo(x, height); context.stroke();
     context.fillStyle = colors.dim;
     var text = at === 0 ? "0" : time(at);
+    if (step * width() / (view.to - view.from) < 60 && Math.round(at / step) % 2) continue;
     if (x + 4 + context.measureText(text).width < across) context.fillText(text, x + 4, 11);
   }
   var focus = hovered >= 0 ? hovered : chosen, related = null;
@@ -409,7 +411,7 @@ function table() {
       el("td", { "class": "why" }, task.why || "")));
     if (open[index]) body.appendChild(details(index));
   });
-  if (!found.length) body.appendChild(el("tr", {}, el("td", { colspan: COLUMNS.length, "class": "empty" }, tasks.length ? "No task matches." : "No task had to run.")));
+  if (!found.length) body.appendChild(el("tr", {}, el("td", { colspan: COLUMNS.length, "class": "empty" }, tasks.length ? "No task matches." : ended ? "No task had to run." : "Tasks are kept when a build ends; this one did not.")));
   $("tasks-note").textContent = found.length === tasks.length ? tasks.length + " that were not instant" : found.length + " of " + tasks.length;
   $("more").hidden = found.length <= limit;
   $("more").textContent = "Show " + Math.min(PAGE_ROWS, found.length - limit) + " more of " + found.length;
