@@ -32,7 +32,10 @@ pub struct Recorder {
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("retention", &self.retention).field("pending", &self.pending.keys()).finish()
+        f.debug_struct("Recorder")
+            .field("retention", &self.retention)
+            .field("pending", &self.pending.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,6 +122,7 @@ impl Pending {
                 self.executing.entry(task.clone()).or_insert(offset);
             }
             EventKind::TaskFinished(summary) => self.task(event, summary),
+            EventKind::TasksUnchanged { tasks } => self.instant.extend_from_slice(tasks),
             EventKind::Notice { level, text, hint } => {
                 self.notice(self.offset_us(event), *level, text.clone(), hint.clone());
             }
