@@ -39,8 +39,8 @@ fn born(pid: u32) -> Option<String> {
     if fields.next()? == "Z" {
         return None;
     }
-    let start = fields.nth(18)?;
-    Some(format!("{}/{start}", boot.trim()))
+    let ticks = fields.nth(18)?;
+    Some(format!("{}/{ticks}", boot.trim()))
 }
 
 #[cfg(test)]

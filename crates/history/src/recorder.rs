@@ -32,7 +32,10 @@ pub struct Recorder {
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("retention", &self.retention).field("pending", &self.pending.keys()).finish()
+        f.debug_struct("Recorder")
+            .field("retention", &self.retention)
+            .field("pending", &self.pending.keys())
+            .finish_non_exhaustive()
     }
 }
 

@@ -180,7 +180,7 @@ pub struct Retention {
 impl Default for Retention {
     /// 2,000 builds, 90 days, 256 MiB.
     fn default() -> Self {
-        Self { max_builds: 2_000, max_age: Duration::from_secs(90 * 24 * 3600), max_bytes: 256 << 20 }
+        Self { max_builds: 2_000, max_age: Duration::from_hours(90 * 24), max_bytes: 256 << 20 }
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use buildnet_event::{BuildOutcome, TaskName, TaskOutcome, Tier};
-use buildnet_history::{BuildSelector, BuildStatus, HistoryError, HistoryStore, Page, Retention};
+use buildnet_event::{BuildOutcome, Event, EventKind, TaskName, TaskOutcome, Tier};
+use buildnet_history::{BuildSelector, BuildStatus, HistoryError, HistoryStore, Page, Recorder, Retention};
 use common::{EPOCH_MS, changed, events, id, notice, open, record, summary};
 
 #[test]
@@ -27,6 +28,8 @@ fn a_build_is_kept_with_all_that_was_told() {
     let build = id(EPOCH_MS, 1);
     let mut stream = events(build, EPOCH_MS, BuildOutcome::Failed, tasks);
     stream.insert(2, notice(build, EPOCH_MS + 4, "watches ran out"));
+    let kind = EventKind::TasksUnchanged { tasks: vec![TaskName::new("docs", "lint"), TaskName::new("docs", "build")] };
+    stream.insert(3, Event { seq: 0, time_ms: EPOCH_MS + 5, build: Some(build), kind });
     record(&store, &stream);
 
     let kept = store.build(build).unwrap();
@@ -131,6 +134,29 @@ fn a_build_without_an_end_is_running_and_then_interrupted() {
 }
 
 #[test]
+fn builds_at_the_same_time_do_not_mix() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("history.db"));
+    let (a, b) = (id(EPOCH_MS, 1), id(EPOCH_MS, 2));
+    let first = events(a, EPOCH_MS, BuildOutcome::Success, vec![summary("a", Tier::Full, 9)]);
+    let second = events(b, EPOCH_MS, BuildOutcome::Failed, vec![summary("b", Tier::Cached, 5)]);
+    let mut recorder = Recorder::new(Arc::clone(&store) as Arc<dyn HistoryStore>, Retention::default());
+    for (n, (one, other)) in first.iter().zip(&second).enumerate() {
+        if n == 2 {
+            recorder.missed(7);
+        }
+        recorder.record(one).unwrap();
+        recorder.record(other).unwrap();
+    }
+    for (build, package) in [(a, "a"), (b, "b")] {
+        let build = store.build(build).unwrap();
+        assert_eq!(build.tasks.iter().map(|task| &*task.summary.task.package).collect::<Vec<_>>(), [package]);
+        assert_eq!(build.notices.len(), 1);
+        assert_eq!(build.notices[0].text, "7 events were not recorded; figures of this build are incomplete");
+    }
+}
+
+#[test]
 fn the_history_stays_within_its_bounds() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("history.db"));
@@ -144,8 +170,8 @@ fn the_history_stays_within_its_bounds() {
     }
     let now = EPOCH_MS + 40 * day;
     let count = || store.builds(Page::newest(100)).unwrap().len();
-    let week = Duration::from_secs(30 * 24 * 3600);
-    let bounds = Retention { max_age: week, ..Retention::default() };
+    let month = Duration::from_hours(30 * 24);
+    let bounds = Retention { max_age: month, ..Retention::default() };
     assert_eq!(store.prune(&bounds, now).unwrap().builds, 10);
     let bounds = Retention { max_builds: 7, ..Retention::default() };
     assert_eq!(store.prune(&bounds, now).unwrap().builds, 23);

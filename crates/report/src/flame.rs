@@ -31,7 +31,7 @@ struct Frame {
 
 fn tree(build: &BuildRecord) -> Frame {
     let mut root = Frame { color: "#d6d3cd", ..Frame::default() };
-    for task in &build.tasks {
+    for task in build.tasks.iter().filter(|task| task.summary.duration_us > 0) {
         let us = task.summary.duration_us;
         let package = root.child(&task.summary.task.package, "#c4b5a0", us);
         let frame = package.child(&task.summary.task.task, tier_color(task), us);
@@ -70,7 +70,7 @@ fn phases(task: &TaskRecord) -> Vec<(&'static str, u64)> {
         Some(execute_us) => {
             let before = execute_us.saturating_sub(task.start_us).min(whole);
             let command = task.summary.execution_us.min(whole - before);
-            vec![("before", before), ("command", command), ("after", whole - before - command)]
+            vec![("prepare", before), ("command", command), ("store", whole - before - command)]
         }
         None => vec![("restore", whole)],
     };
@@ -114,7 +114,7 @@ pub(crate) fn svg(build: &BuildRecord) -> String {
          font-family=\"ui-sans-serif, system-ui, sans-serif\" font-size=\"12\">\n\
          <style>{}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fbfaf8\"/>\n\
          <text x=\"10\" y=\"22\" font-size=\"15\" font-weight=\"600\">{}</text>\n\
-         <text x=\"10\" y=\"39\" class=\"dim\">{} of task time in {} wall time; click a frame to widen it, the lowest one to go back</text>\n",
+         <text x=\"10\" y=\"39\" class=\"dim\">{} of task time in {} wall time; click a frame to widen it, the topmost to go back</text>\n",
         include_str!("flame.css"),
         escape(&title(build)),
         human_duration(root.us),

@@ -57,10 +57,10 @@ fn failures(out: &mut String, build: &BuildRecord) -> std::fmt::Result {
     writeln!(out, "\n### Failures")?;
     for task in failed.iter().take(LOGS) {
         let summary = &task.summary;
-        let error = summary.error.as_deref().map_or_else(|| "failed".to_owned(), escape);
+        let error = summary.error.as_deref().map_or_else(|| "failed".to_owned(), prose);
         writeln!(out, "\n**{}** {error}", code(&summary.task.to_string()))?;
         if let Some(hint) = &summary.hint {
-            writeln!(out, "\n_Hint:_ {}", escape(hint))?;
+            writeln!(out, "\n_Hint:_ {}", prose(hint))?;
         }
         if let Some(tail) = &summary.log_tail {
             let tail = plain(tail);
@@ -115,8 +115,8 @@ fn notices(out: &mut String, build: &BuildRecord) -> std::fmt::Result {
     }
     writeln!(out, "\n### Notices\n")?;
     for notice in told.iter().take(LISTED) {
-        let hint = notice.hint.as_deref().map(|hint| format!(" {}", escape(hint))).unwrap_or_default();
-        writeln!(out, "- {}{hint}", escape(&notice.text))?;
+        let hint = notice.hint.as_deref().map(|hint| format!(" — {}", prose(hint))).unwrap_or_default();
+        writeln!(out, "- {}{hint}", prose(&notice.text))?;
     }
     Ok(())
 }
@@ -163,6 +163,22 @@ fn escape(text: &str) -> String {
     escaped
 }
 
+/// A message, in which pairs of backticks mean code.
+fn prose(text: &str) -> String {
+    let pieces: Vec<&str> = text.split('`').collect();
+    if pieces.len().is_multiple_of(2) {
+        return escape(text);
+    }
+    let marked = pieces.into_iter().enumerate();
+    marked
+        .map(|(n, piece)| match (n % 2, piece) {
+            (0, piece) => escape(piece),
+            (_, "") => escape("``"),
+            (_, piece) => code(piece),
+        })
+        .collect()
+}
+
 /// A code span, which may stand in a table.
 fn code(text: &str) -> String {
     let text = plain(text).replace(['\n', '\t'], " ").replace('|', "\\|");
@@ -186,6 +202,8 @@ mod tests {
         assert_eq!(escape("a|b <script> @ada [x](y)\n# h"), "a\\|b &lt;script&gt; &#64;ada \\[x\\](y) \\# h");
         assert_eq!(code("a`b``c|d"), "```a`b``c\\|d```");
         assert_eq!(code("`"), "`` ` ``");
+        assert_eq!(prose("use `a|b` of *c*"), "use `a\\|b` of \\*c\\*");
+        assert_eq!(prose("an `odd one <b>"), "an \\`odd one &lt;b&gt;");
         assert_eq!(fence("```\n````", 3), "`````");
     }
 }

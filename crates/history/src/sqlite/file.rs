@@ -87,7 +87,8 @@ fn connect(path: &Path) -> Result<Connection, HistoryError> {
 /// Moves a corrupted database aside; none if it is not corrupted (another process replaced it already).
 pub(super) fn recover(path: &Path) -> Result<Option<Recovery>, HistoryError> {
     let _lock = lock(path)?;
-    if is_whole(path) {
+    // No file: another process moved it aside and is about to create the new one.
+    if !path.exists() || is_whole(path) {
         return Ok(None);
     }
     let moved_to = with_suffix(path, ".corrupted");

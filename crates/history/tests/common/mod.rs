@@ -18,7 +18,7 @@ pub(crate) fn open(path: &std::path::Path) -> Arc<SqliteHistory> {
 
 /// A build's identifier with the given time and tail, of UUID version 7.
 pub(crate) fn id(time_ms: u64, tail: u64) -> BuildId {
-    BuildId(format!("{:012x}70008{:015x}", time_ms, tail).parse().unwrap())
+    BuildId(format!("{time_ms:012x}70008{tail:015x}").parse().unwrap())
 }
 
 /// A task that succeeded at a tier.

@@ -4,7 +4,7 @@
 //! in. The script puts text into the page as text only, never as markup, and a content security policy forbids all else, network
 //! included.
 
-use buildnet_event::Reason;
+use buildnet_event::{InputChange, Reason};
 use buildnet_history::{BuildRecord, TaskRecord};
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ pub(crate) fn render(build: &BuildRecord, analysis: &Analysis) -> Result<Vec<u8>
 fn task<'a>(record: &'a TaskRecord, place: &Placement, needs: &'a [usize]) -> Task<'a> {
     let summary = &record.summary;
     let (changes, more) = match &summary.reason {
-        Some(Reason::Changed { changes, more }) => (changes.iter().map(describe_change).collect(), *more),
+        Some(Reason::Changed { changes, more }) => (changes.iter().map(change).collect(), *more),
         _ => (Vec::new(), 0),
     };
     Task {
@@ -118,6 +118,16 @@ fn task<'a>(record: &'a TaskRecord, place: &Placement, needs: &'a [usize]) -> Ta
         more,
         needs,
         needs_instant: Vec::new(),
+    }
+}
+
+/// A change in words, with what was and what is.
+fn change(change: &InputChange) -> String {
+    let words = describe_change(change);
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => format!("{words}: {before} → {after}"),
+        (Some(only), None) | (None, Some(only)) => format!("{words}: {only}"),
+        (None, None) => words,
     }
 }
 

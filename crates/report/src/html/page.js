@@ -3,6 +3,7 @@
 var data = JSON.parse(document.getElementById("data").textContent);
 var head = data.head, tasks = data.tasks;
 var PAGE_ROWS = 200;
+var ended = head.status !== "running" && head.status !== "interrupted";
 
 function $(id) { return document.getElementById(id); }
 
@@ -24,6 +25,13 @@ function el(tag, attributes) {
   return node;
 }
 
+// A message, in which pairs of backticks mean code.
+function prose(text) {
+  var pieces = text.split("`"), span = el("span", {});
+  if (pieces.length % 2 === 0) return el("span", {}, text);
+  pieces.forEach(function (piece, n) { if (piece) span.appendChild(n % 2 ? el("code", {}, piece) : document.createTextNode(piece)); });
+  return span;
+}
 function clear(node) { while (node.firstChild) node.removeChild(node.firstChild); return node; }
 function pad(number) { return number < 10 ? "0" + number : String(number); }
 function time(us) {
@@ -86,7 +94,7 @@ function summary() {
     $("cards").appendChild(el("div", { "class": "card" }, el("div", { "class": "label" }, name),
       el("div", { "class": "value" }, value), el("div", { "class": "sub" }, sub)));
   }
-  card("Wall time", time(head.duration_us), data.lanes ? "up to " + data.lanes + (data.lanes === 1 ? " task" : " tasks") + " at once" : "no task had to run");
+  card("Wall time", ended ? time(head.duration_us) : "–", data.lanes ? "up to " + data.lanes + (data.lanes === 1 ? " task" : " tasks") + " at once" : ended ? "no task had to run" : "no end was told");
   card("Saved by caches", time(head.saved_us), "of command time");
   card("Hits", good ? Math.floor(100 * hits / good) + " %" : "–", hits + " of " + good + " tasks");
   card("Critical path", time(data.critical_us), head.duration_us && data.critical_us ? Math.min(100, Math.round(100 * data.critical_us / head.duration_us)) + " % of the wall time" : "");
@@ -99,21 +107,21 @@ function summary() {
     stack.appendChild(el("i", { title: tier + ": " + counts[tier], style: { flexGrow: String(counts[tier]), background: "var(--" + tier + ")" } }));
     keys.appendChild(el("span", {}, dot(tier), el("b", {}, counts[tier] + " " + tier), " ", el("span", { "class": "note" }, SAYS[tier])));
   });
-  if (!keys.firstChild) keys.appendChild(el("span", { "class": "note" }, head.status === "interrupted" ? "The process ended before it could tell of its tasks." : "No task ended."));
+  if (!keys.firstChild) keys.appendChild(el("span", { "class": "note" }, head.status === "interrupted" ? "The process ended before it could tell of its tasks." : ended ? "There was nothing to do." : "The build is still running."));
   $("tiers").appendChild(stack);
   $("tiers").appendChild(keys);
 
   data.notices.forEach(function (notice) {
     $("notices").hidden = false;
-    $("notices").appendChild(el("div", { "class": "notice " + notice.level }, notice.text, notice.hint ? el("div", { "class": "hint" }, notice.hint) : null));
+    $("notices").appendChild(el("div", { "class": "notice " + notice.level }, prose(notice.text), notice.hint ? el("div", { "class": "hint" }, prose(notice.hint)) : null));
   });
   var shown = 0;
   tasks.forEach(function (task) {
     if (task.outcome !== "failed" || ++shown > 50) return;
     $("failures").hidden = false;
     $("failures").appendChild(el("div", { "class": "failure" },
-      el("span", { "class": "name" }, task.name), el("span", { "class": "error" }, task.error || "failed"),
-      task.hint ? el("div", { "class": "hint" }, task.hint) : null,
+      el("span", { "class": "name" }, task.name), el("span", { "class": "error" }, prose(task.error || "failed")),
+      task.hint ? el("div", { "class": "hint" }, prose(task.hint)) : null,
       task.log ? el("pre", {}, task.log) : null,
       task.log_path ? el("div", { "class": "hint" }, "Whole log: ", el("code", {}, task.log_path)) : null));
   });
@@ -167,7 +175,9 @@ function draw() {
     context.strokeStyle = colors.line; context.lineWidth = 1;
     context.beginPath(); context.moveTo(x, AXIS - 6); context.lineTo(x, height); context.stroke();
     context.fillStyle = colors.dim;
-    context.fillText(at === 0 ? "0" : time(at), x + 4, 11);
+    var text = at === 0 ? "0" : time(at);
+    if (step * width() / (view.to - view.from) < 60 && Math.round(at / step) % 2) continue;
+    if (x + 4 + context.measureText(text).width < across) context.fillText(text, x + 4, 11);
   }
   var focus = hovered >= 0 ? hovered : chosen, related = null;
   if (focus >= 0) {
@@ -189,7 +199,7 @@ function draw() {
       if (task.execute !== null && task.execute !== undefined && w > 8) {
         // What came before the command is drawn paler.
         var until = Math.min(toX(task.execute), x + w);
-        if (until - x > 1) { context.save(); context.clip(); context.globalAlpha *= 0.45; context.fillStyle = colors.panel; context.fillRect(x, y, until - x, h); context.restore(); }
+        if (until - x > 1) { context.save(); context.clip(); context.globalAlpha *= 0.35; context.fillStyle = colors.panel; context.fillRect(x, y, until - x, h); context.restore(); }
       }
       if (critical[index]) {
         context.strokeStyle = colors.critical; context.lineWidth = 2;
@@ -198,7 +208,7 @@ function draw() {
       var left = Math.max(x, 0);
       if (x + w - left > 34) {
         context.save(); context.beginPath(); context.rect(left, y, x + w - left - 4, h); context.clip();
-        context.fillStyle = root.dataset.theme === "dark" ? "#151412" : kind(task) === "skipped" ? colors.ink : "#fff";
+        context.fillStyle = root.dataset.theme === "dark" || /skipped|incremental/.test(kind(task)) ? (root.dataset.theme === "dark" && kind(task) === "skipped" ? colors.ink : "#151412") : "#fff";
         context.fillText(task.name, left + 7, y + h / 2 + 0.5); context.restore();
       }
     });
@@ -253,7 +263,6 @@ function tip(event, index) {
 }
 function timeline() {
   if (!tasks.length) { $("timeline-panel").hidden = true; $("critical-panel").hidden = true; return; }
-  $("timeline-note").textContent = "Scroll to move in time with Ctrl to zoom, drag to move, click a task for its details";
   $("timeline-note").textContent = "Drag to move, Ctrl + wheel or + and − to zoom, click a task for its details";
   [["cached", "cached"], ["incremental", "incremental"], ["full", "full"], ["failed", "failed"], ["skipped", "skipped"]].forEach(function (pair) {
     if (tasks.some(function (task) { return kind(task) === pair[0]; })) $("legend").appendChild(el("span", {}, dot(pair[0]), pair[1]));
@@ -301,16 +310,25 @@ function timeline() {
 }
 
 // ---- critical path ----
+var LISTED = 25;
 function path() {
+  var shown = data.critical;
+  if (shown.length > LISTED) {
+    // Of a long path the longest tasks, in the order of running.
+    var least = shown.map(function (index) { return tasks[index].duration; }).sort(function (a, b) { return b - a; })[LISTED - 1];
+    shown = shown.filter(function (index) { return tasks[index].duration >= least; }).slice(0, LISTED);
+    var all = el("button", { type: "button", click: function () { LISTED = Infinity; clear($("critical")); path(); } }, "Show all " + data.critical.length + " tasks, not only the longest");
+  }
   $("critical-note").textContent = data.critical.length + (data.critical.length === 1 ? " task, " : " tasks, ") + time(data.critical_us) + ": more cores would not make it shorter";
   var most = data.critical.reduce(function (most, index) { return Math.max(most, tasks[index].duration); }, 1);
-  data.critical.forEach(function (index) {
+  shown.forEach(function (index) {
     var task = tasks[index];
     $("critical").appendChild(el("div", { "class": "step", title: task.why || "", click: function () { reveal(index); } },
       el("span", { "class": "name" }, task.name),
       el("span", { "class": "track" }, el("i", { style: { width: 100 * task.duration / most + "%" } })),
       el("span", { "class": "time" }, time(task.duration))));
   });
+  if (all) $("critical").appendChild(el("div", {}, all));
 }
 
 // ---- table ----
@@ -364,8 +382,8 @@ function details(index) {
   row("Needed", task.needs.length || task.needs_instant.length ? links(task.needs, task.needs_instant) : null);
   row("Needed by", neededBy[index].length ? links(neededBy[index]) : null);
   row("Exit code", task.exit_code);
-  row("Error", task.error);
-  row("Hint", task.hint);
+  row("Error", task.error && prose(task.error));
+  row("Hint", task.hint && prose(task.hint));
   row("Log", task.log_path ? el("code", {}, task.log_path) : null);
   var cell = el("td", { colspan: COLUMNS.length }, list, task.log ? el("pre", {}, task.log) : null);
   return el("tr", { "class": "detail" }, cell);
@@ -393,7 +411,7 @@ function table() {
       el("td", { "class": "why" }, task.why || "")));
     if (open[index]) body.appendChild(details(index));
   });
-  if (!found.length) body.appendChild(el("tr", {}, el("td", { colspan: COLUMNS.length, "class": "empty" }, tasks.length ? "No task matches." : "No task had to run.")));
+  if (!found.length) body.appendChild(el("tr", {}, el("td", { colspan: COLUMNS.length, "class": "empty" }, tasks.length ? "No task matches." : ended ? "No task had to run." : "Tasks are kept when a build ends; this one did not.")));
   $("tasks-note").textContent = found.length === tasks.length ? tasks.length + " that were not instant" : found.length + " of " + tasks.length;
   $("more").hidden = found.length <= limit;
   $("more").textContent = "Show " + Math.min(PAGE_ROWS, found.length - limit) + " more of " + found.length;
