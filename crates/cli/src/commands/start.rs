@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
+use crate::context::{Context, environment};
 use crate::output::{print, print_json};
 
 /// Events that the daemon holds for clients that are slow or come back.
@@ -99,7 +99,8 @@ async fn serve_until_stopped(args: &StartArgs, access: Access, context: &Context
             .because(&error)
             .with_hint("Choose another address with --listen, and tell commands with --daemon-address.")
     })?;
-    let workbench = LocalWorkbench::open(LocalOptions { cache_dir: context.cache_dir.clone(), watch: true })?;
+    let (cache_dir, environment) = (context.cache_dir.clone(), environment());
+    let workbench = LocalWorkbench::new(LocalOptions { cache_dir, watch: true, environment });
     let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };
     let service = Service::new(workbench, options);
     let stop = CancellationToken::new();
