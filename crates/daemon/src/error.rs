@@ -80,12 +80,10 @@ impl ErrorReport {
 
     /// Flattens an error that knows its category and hint.
     pub fn of<E: Diagnostic>(error: &E) -> Self {
-        let mut report = Self {
-            category: error.category().into(),
-            message: error.to_string(),
-            causes: Vec::new(),
-            hint: error.hint(),
-        };
+        let message = error.to_string();
+        // Errors with excerpts of files say what to do below the excerpt.
+        let hint = error.hint().filter(|hint| !message.contains(hint.as_str()));
+        let mut report = Self { category: error.category().into(), message, causes: Vec::new(), hint };
         let mut next = error.source();
         while let Some(cause) = next {
             report.push_cause(cause.to_string());

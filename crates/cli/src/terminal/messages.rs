@@ -274,6 +274,7 @@ pub(crate) fn change_in_words(change: &InputChange) -> String {
     let thing = match change.part {
         InputPart::File => name.clone(),
         InputPart::Variable => format!("variable {name}"),
+        InputPart::Command if name == "settings" => "a setting".to_owned(),
         InputPart::Command => "the command".to_owned(),
         InputPart::Toolchain => format!("the program {name}"),
         InputPart::Dependency => format!("the outputs of {name}"),

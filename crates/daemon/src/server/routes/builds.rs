@@ -8,10 +8,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use buildnet_event::{BuildId, BuildOutcome, EventKind, TaskSummary, TierCounts};
+use buildnet_digest::{Diagnostic as _, ErrorCategory};
+use buildnet_history::{BuildHead, BuildSelector, HistoryError, Page};
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::cache::{WorkspaceQuery, blocking};
 use crate::error::ErrorReport;
 use crate::server::reply::Refusal;
 use crate::server::state::App;
@@ -175,18 +178,75 @@ async fn reply(mut stream: BuildStream) -> Result<BuildReply, Refusal> {
     Ok(BuildReply { id, outcome, duration_us, counts, saved_us, failures })
 }
 
-/// Builds in flight.
-#[utoipa::path(get, path = "/builds", responses((status = 200, body = Vec<BuildInfo>)))]
-pub async fn list(State(app): State<App>) -> Json<Vec<BuildInfo>> {
-    Json(app.service().in_flight())
+/// Which builds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct ListQuery {
+    /// A directory of the workspace: absolute. Empty for the workspace that the daemon was started in.
+    pub workspace: String,
+    /// At most so many past builds, at most 1000.
+    pub limit: u32,
+    /// Only builds before this one.
+    pub before: Option<BuildId>,
 }
 
-/// One build.
-#[utoipa::path(get, path = "/builds/{id}", params(("id" = String, Path)),
-    responses((status = 200, body = BuildInfo), (status = 404, body = ErrorReport)))]
-pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json<BuildInfo>, Refusal> {
-    let found = app.service().in_flight().into_iter().find(|build| build.id == id);
-    found.map(Json).ok_or_else(|| Refusal::not_found(format!("no build {id}")))
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self { workspace: String::new(), limit: 50, before: None }
+    }
+}
+
+/// Builds, now and before.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Builds {
+    /// Builds that run or wait for their turn, of all workspaces, oldest first.
+    pub in_flight: Vec<BuildInfo>,
+    /// Past builds of the workspace, newest first.
+    #[schema(value_type = Vec<Object>)]
+    pub past: Vec<BuildHead>,
+}
+
+/// Builds in flight, and past builds of a workspace.
+#[utoipa::path(get, path = "/builds",
+    params(("workspace" = Option<String>, Query), ("limit" = Option<u32>, Query), ("before" = Option<String>, Query)),
+    responses((status = 200, body = Builds)))]
+pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<Json<Builds>, Refusal> {
+    let in_flight = app.service().in_flight();
+    let past = blocking(move || {
+        let root = app.service().root_of(&query.workspace)?;
+        let history = app.service().workbench().history(&root)?;
+        let page = Page { limit: query.limit.min(1000), before: query.before };
+        history.builds(page).map_err(|error| ErrorReport::of(&error))
+    });
+    Ok(Json(Builds { in_flight, past: past.await? }))
+}
+
+/// One build of a workspace: in flight, or from the history. `id` may be the beginning of an identifier, `last` or `last~1`.
+#[utoipa::path(get, path = "/builds/{id}",
+    params(("id" = String, Path), ("workspace" = Option<String>, Query)),
+    responses((status = 200, body = Object), (status = 404, body = ErrorReport)))]
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(query): Query<WorkspaceQuery>,
+) -> Result<Response, Refusal> {
+    if let Some(found) = app.service().in_flight().into_iter().find(|build| build.id == id) {
+        return Ok(Json(found).into_response());
+    }
+    let selector: BuildSelector = id.parse().map_err(|error| ErrorReport::of::<HistoryError>(&error))?;
+    let found = blocking(move || {
+        let root = app.service().root_of(&query.workspace)?;
+        let history = app.service().workbench().history(&root)?;
+        match history.resolve(&selector).and_then(|id| history.build(id)) {
+            Ok(build) => Ok(Ok(build)),
+            Err(error) if error.category() == ErrorCategory::User => Ok(Err(ErrorReport::of(&error))),
+            Err(error) => Err(ErrorReport::of(&error)),
+        }
+    });
+    match found.await? {
+        Ok(build) => Ok(Json(build).into_response()),
+        Err(report) => Err(Refusal::new(StatusCode::NOT_FOUND, report)),
+    }
 }
 
 /// Whom to cancel for.

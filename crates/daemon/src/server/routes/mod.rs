@@ -1,6 +1,8 @@
 //! The routes, by what they are about.
 
 pub mod builds;
+pub mod cache;
+pub mod config;
 pub mod events;
 pub mod status;
 
@@ -29,6 +31,9 @@ pub fn router(app: App) -> Router {
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show))
         .route("/builds/{id}/cancel", post(builds::cancel))
+        .route("/cache/stats", get(cache::stats))
+        .route("/cache/clear", post(cache::clear))
+        .route("/config", get(config::config))
         .route("/events", get(events::events))
         .fallback(async || Refusal::not_found("no such route; /openapi.json lists them"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
