@@ -133,6 +133,15 @@ pub enum HashFileError {
 
 /// Digest of a regular file, and its stat data: taken before and after reading, and the same. Symlinks are not followed.
 pub fn hash_file(path: &Path, function: DigestFunction) -> Result<(Digest, Stamp), HashFileError> {
+    hash_watched(path, function, || {})
+}
+
+/// `hash_file`, calling `read_through` each time the file was read, before it is looked at again.
+fn hash_watched(
+    path: &Path,
+    function: DigestFunction,
+    mut read_through: impl FnMut(),
+) -> Result<(Digest, Stamp), HashFileError> {
     let mut buffer = vec![0; 128 * 1024];
     for _ in 0..HASH_ATTEMPTS {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -152,9 +161,51 @@ pub fn hash_file(path: &Path, function: DigestFunction) -> Result<(Digest, Stamp
                 Err(error) => return Err(error.into()),
             }
         }
+        read_through();
         if before == stamp(&file)? && hasher.size() == before.size {
             return Ok((hasher.finish(), before));
         }
     }
     Err(HashFileError::Changing)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_once_is_hashed_as_it_is_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let mut changes = vec!["other text"];
+        let (digest, stamp) = hash_watched(&path, DigestFunction::Blake3, || {
+            if let Some(text) = changes.pop() {
+                std::fs::write(&path, text).unwrap();
+            }
+        })
+        .unwrap();
+        assert_eq!(digest, DigestFunction::Blake3.digest(b"other text"));
+        assert_eq!(stamp.size, 10);
+    }
+
+    #[test]
+    fn a_file_that_keeps_changing_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut file = File::create(&path).unwrap();
+        let result = hash_watched(&path, DigestFunction::Blake3, || file.write_all(b"more").unwrap());
+        assert!(matches!(result, Err(HashFileError::Changing)), "{result:?}");
+    }
+
+    #[test]
+    fn only_regular_files_are_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        assert!(hash_file(dir.path(), DigestFunction::Blake3).is_err());
+        assert!(hash_file(&link, DigestFunction::Blake3).is_err(), "a symlink must not lead elsewhere");
+    }
 }

@@ -86,7 +86,7 @@ impl Outputs {
                 path: path.to_owned(),
                 tree_digest: Some(digest.to_reapi()),
                 is_topologically_sorted: false,
-                root_directory_digest: Some(merkle.root.to_reapi()),
+                root_directory_digest: None,
             });
         }
         Ok(())

@@ -11,6 +11,8 @@
 pub mod cancel;
 pub mod error;
 pub mod exit;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod linux;
 mod plain;
 pub mod probe;
 pub mod request;
@@ -36,6 +38,9 @@ pub fn run(
     request.check()?;
     match request.mode {
         Mode::Off => plain::run(request, output, cancel),
+        #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+        Mode::Strict | Mode::Warn => linux::run(request, output, cancel),
+        #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
         Mode::Strict | Mode::Warn => Err(SandboxError::Unsupported {
             feature: Feature::UserNamespace,
             reason: "not supported on this platform".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use buildnet_digest::tree::{Node, TreeBuilder};
-use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_digest::{Digest, DigestFunction, protobuf, reapi};
 use buildnet_executor::{Input, Outputs};
 use prost::Message;
 
@@ -78,7 +78,10 @@ pub(super) fn assemble<'o>(
     let action = reapi::Action {
         command_digest: Some(command_digest.to_reapi()),
         input_root_digest: Some(root.root.to_reapi()),
-        timeout: spec.timeout.and_then(|timeout| timeout.try_into().ok()),
+        timeout: spec.timeout.map(|timeout| protobuf::Duration {
+            seconds: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(timeout.subsec_nanos()).unwrap_or(0),
+        }),
         do_not_cache: !spec.cache,
         platform: Some(platform),
         ..Default::default()
@@ -144,10 +147,7 @@ fn quote(word: &str) -> String {
 }
 
 /// The declared variables that are set, with their values.
-pub(super) fn environment(
-    spec: &ActionSpec,
-    given: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
+pub(super) fn environment(spec: &ActionSpec, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let value = |name: &String, source: &EnvSource| match source {
         EnvSource::Value(value) => Some(value.clone()),
         EnvSource::Inherit => given.get(name).cloned(),

@@ -122,12 +122,12 @@ impl Diagnostic for BuildError {
         match self {
             Self::UnknownTask { .. } => Some("`buildnet graph` lists the tasks".to_owned()),
             Self::Sources { error, .. } => error.hint(),
-            Self::MissingTool { program, searched } => Some(format!(
-                "install `{program}`, or take it out of the task's toolchains; searched were {searched}"
-            )),
-            Self::Inputs { .. } => {
-                Some("two dependencies make it, or it is a source and an output: change `outputs` or `inputs`".to_owned())
+            Self::MissingTool { program, searched } => {
+                Some(format!("install `{program}`, or take it out of the task's toolchains; searched were {searched}"))
             }
+            Self::Inputs { .. } => Some(
+                "two dependencies make it, or it is a source and an output: change `outputs` or `inputs`".to_owned(),
+            ),
             Self::Failed { hint, .. } => hint.clone(),
             Self::State { .. } => Some("check its permissions and the free space of the disk".to_owned()),
             Self::Executor(error) => error.hint(),

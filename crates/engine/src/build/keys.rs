@@ -19,54 +19,54 @@ use crate::graph::{ComputeError, Context, Key};
 
 /// The lowered spec of a task; set by the builder from the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SpecKey(pub TaskName);
+pub(super) struct SpecKey(pub(super) TaskName);
 
 /// The input files of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SourcesKey(pub TaskName);
+pub(super) struct SourcesKey(pub(super) TaskName);
 
 /// A variable of the environment that the build was asked from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct VariableKey(pub String);
+pub(super) struct VariableKey(pub(super) String);
 
 /// A program of the host, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ToolKey(pub String);
+pub(super) struct ToolKey(pub(super) String);
 
 /// A file outside the sources whose content stands for something larger, such as a lock file; absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct IdentityKey(pub PathBuf);
+pub(super) struct IdentityKey(pub(super) PathBuf);
 
 /// Whether a task's outputs lie untouched in the workspace: counts how often they did not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PlacementKey(pub TaskName);
+pub(super) struct PlacementKey(pub(super) TaskName);
 
 /// The result of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TaskKey(pub TaskName);
+pub(super) struct TaskKey(pub(super) TaskName);
 
 /// What a program or a file of the host is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostFile {
+pub(super) struct HostFile {
     /// Where it was found; none if it is nowhere.
-    pub path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
     /// Its stat data then; symlinks followed.
-    pub stamp: Option<Stamp>,
+    pub(super) stamp: Option<Stamp>,
     /// Digest of its content; none if it is nowhere.
-    pub digest: Option<Digest>,
+    pub(super) digest: Option<Digest>,
 }
 
 /// What came of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskValue {
+pub(super) struct TaskValue {
     /// Digest of the action; of nothing for a task that only groups others.
-    pub action: Digest,
+    pub(super) action: Digest,
     /// What it made.
-    pub outputs: Arc<Outputs>,
+    pub(super) outputs: Arc<Outputs>,
     /// Digest of the outputs' tree.
-    pub outputs_digest: Digest,
+    pub(super) outputs_digest: Digest,
     /// Digest over its own outputs and all that its dependencies show: what depends on it can see no more than this.
-    pub visible: Digest,
+    pub(super) visible: Digest,
 }
 
 macro_rules! display {
@@ -140,11 +140,12 @@ impl Key for SourcesKey {
         let session = Arc::clone(ctx.host::<Arc<Session>>());
         let previous = ctx.previous::<Self>().cloned();
         let name = self.0.clone();
-        let spec = session.spec(&name)?;
         let scanning = tokio::task::spawn_blocking(move || {
+            let spec = session.spec(&name)?;
             let set = scan(session.root(), &spec.inputs, previous.as_deref(), &session.hashes)
                 .map_err(|error| BuildError::Sources { task: name.clone(), error })?;
-            if let Some(previous) = previous {
+            // A directory may differ only by outputs that were placed in it: then no input is different.
+            if let Some(previous) = previous.filter(|previous| previous.files != set.files) {
                 session.note_changes(&name, changed_files(&previous, &set));
             }
             Ok::<_, BuildError>(Arc::new(set))

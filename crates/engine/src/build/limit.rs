@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use buildnet_event::TaskName;
+
 use super::session::BuildOptions;
-use super::spec::Plan;
+use super::spec::{ActionSpec, Plan};
 
 /// Hands out the machine's cores.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ impl Limit {
     }
 
     /// Waits until the command may start; what it holds is free again when the permit is dropped.
-    pub(super) async fn admit(&self, cpus: u32) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.cores).acquire_many_owned(cpus.clamp(1, self.count)).await.ok()
+    pub(super) async fn admit(&self, _task: &TaskName, spec: &ActionSpec) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.cores).acquire_many_owned(spec.cpus.clamp(1, self.count)).await.ok()
     }
 }

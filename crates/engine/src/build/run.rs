@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use buildnet_digest::{Diagnostic, DigestFunction, ErrorCategory, reapi};
+use buildnet_digest::{Diagnostic, DigestFunction, ErrorCategory, protobuf, reapi};
 use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::{
     CancelHandle, Executed, Execution, ExecutorError, HostMount, Limits, Mode, Outputs, StateDir, Status, place,
@@ -170,11 +170,7 @@ fn execution(
             .map(|input| HostMount { source: input.source.clone(), target: input.target.clone() })
             .collect(),
         outputs: spec.outputs.clone(),
-        state: spec
-            .state
-            .iter()
-            .map(|path| StateDir { path: path.clone(), host: session.state.join(path) })
-            .collect(),
+        state: spec.state.iter().map(|path| StateDir { path: path.clone(), host: session.state.join(path) }).collect(),
         mode: match spec.sandbox {
             SandboxMode::Strict => Mode::Strict,
             SandboxMode::Warn => Mode::Warn,
@@ -215,6 +211,9 @@ async fn attempt_once(
                     session.publish(EventKind::TaskOutput { task: task.clone(), text });
                 }
             };
+            if execution.mode != Mode::Strict {
+                forget_outputs(&session, &task)?;
+            }
             let executed = session.executor.execute(&execution, &mut show, &handle)?;
             let tail = log.tail();
             let path = log.path().to_owned();
@@ -260,6 +259,16 @@ async fn attempt_once(
     Err(BuildError::Failed { message: describe(executed.status, &execution.limits), hint: findings })
 }
 
+/// Removes a task's outputs from the workspace, where its command is about to run: it must not find what it made before.
+fn forget_outputs(session: &Session, task: &TaskName) -> Result<(), BuildError> {
+    let placed = session.table.with(task, |state| state.and_then(|state| state.placed.clone()));
+    if let Some(placed) = placed {
+        buildnet_executor::remove(session.root(), &placed.outputs)?;
+        session.table.update(task, |state| state.placed = None);
+    }
+    Ok(())
+}
+
 /// What comes back from the thread that ran the command.
 struct Report {
     executed: Executed,
@@ -276,7 +285,11 @@ fn tell(task: &TaskName, session: &Session, executed: &Executed, findings: Optio
     }
     if !executed.undeclared.is_empty() {
         let text = format!("{task} wrote {} without declaring it; it was discarded", quoted(&executed.undeclared));
-        session.notice(Level::Warning, text, Some("declare it under `outputs` (or `state`) if it is needed".to_owned()));
+        session.notice(
+            Level::Warning,
+            text,
+            Some("declare it under `outputs` (or `state`) if it is needed".to_owned()),
+        );
     }
     if let Some(findings) = findings {
         session.notice(Level::Warning, format!("{task}: undeclared inputs"), Some(findings));
@@ -307,17 +320,25 @@ fn record(
     }
     let ended = started + Duration::from_micros(executed.usage.wall_us);
     result.execution_metadata = Some(reapi::ExecutedActionMetadata {
-        execution_start_timestamp: Some(started.into()),
-        execution_completed_timestamp: Some(ended.into()),
+        execution_start_timestamp: Some(timestamp(started)),
+        execution_completed_timestamp: Some(timestamp(ended)),
         ..Default::default()
     });
     Ok(result)
 }
 
+fn timestamp(time: SystemTime) -> protobuf::Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    protobuf::Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
+    }
+}
+
 /// How long the command ran when it really ran, in microseconds.
 fn execution_time(result: &reapi::ActionResult) -> u64 {
     let Some(metadata) = &result.execution_metadata else { return 0 };
-    let micros = |time: &Option<prost_types::Timestamp>| {
+    let micros = |time: &Option<protobuf::Timestamp>| {
         time.as_ref().map(|time| time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos) / 1000))
     };
     let span = micros(&metadata.execution_completed_timestamp).zip(micros(&metadata.execution_start_timestamp));

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use buildnet_digest::stat::Root;
-use buildnet_digest::{Digest, DigestFunction};
-use buildnet_event::{BuildId, Bus, EventKind, InputChange, Level, TaskName, TaskOutcome, TaskSummary, Tier, TierCounts};
+use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory};
+use buildnet_event::{
+    BuildId, Bus, EventKind, InputChange, Level, TaskName, TaskOutcome, TaskSummary, Tier, TierCounts,
+};
 use buildnet_executor::Executor;
 use parking_lot::Mutex;
 
@@ -75,7 +77,10 @@ pub(super) struct Progress {
 }
 
 impl Session {
-    #[expect(clippy::too_many_arguments, reason = "the parts of a build, each of another kind, put together in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a build, each of another kind, put together in one place"
+    )]
     pub(super) fn new(
         plan: Arc<Plan>,
         options: BuildOptions,
@@ -178,7 +183,10 @@ impl Session {
     }
 
     /// Remembers that something else than a command failed.
-    pub(super) fn environment_failed(&self) {
+    pub(super) fn environment_failed(&self, error: &BuildError) {
+        if error.category() == ErrorCategory::User {
+            return;
+        }
         self.progress.lock().environment_failed = true;
     }
 

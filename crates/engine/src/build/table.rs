@@ -24,18 +24,37 @@ pub struct TaskState {
     /// Whether the last run failed.
     pub failed: bool,
     /// Why it was not instant when it last was not.
+    #[serde(with = "as_json")]
     pub reason: Option<Reason>,
     /// The outputs that its dependencies showed when it last succeeded.
     pub dependencies: Vec<(TaskName, Digest)>,
     /// Inputs that differ from the last success; at most 50.
+    #[serde(with = "as_json")]
     pub pending: Vec<InputChange>,
     /// How many more there are.
     pub more: usize,
 }
 
+/// Events' types name their fields when they are written, which the table's compact encoding does not keep: they are embedded as
+/// JSON text.
+mod as_json {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(value).map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        serde_json::from_str(text).map_err(D::Error::custom)
+    }
+}
+
 /// What is remembered of all tasks of a workspace.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(super) struct Table {
     inner: Mutex<Inner>,
 }
 
@@ -55,7 +74,7 @@ struct Stored {
 
 impl Table {
     /// What is remembered of a task.
-    pub fn get(&self, task: &TaskName) -> Option<TaskState> {
+    pub(super) fn get(&self, task: &TaskName) -> Option<TaskState> {
         self.inner.lock().tasks.get(task).cloned()
     }
 
@@ -172,8 +191,10 @@ mod tests {
         let path = dir.path().join("tasks");
         let table = Table::default();
         table.note_changes(&TaskName::new("p", "build"), vec![change("1", "2")]);
+        let task = TaskName::new("p", "build");
+        table.update(&task, |state| state.reason = Some(Reason::FirstRun));
         table.save(&path, 7).unwrap();
-        assert!(Table::load(&path, 7).is_some());
+        assert_eq!(Table::load(&path, 7).unwrap().get(&task), table.get(&task));
         assert!(Table::load(&path, 8).is_none(), "another generation");
         let mut bytes = std::fs::read(&path).unwrap();
         for index in 0..bytes.len() {

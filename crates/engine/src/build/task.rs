@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use buildnet_digest::{Diagnostic, Digest, DigestFunction};
-use buildnet_event::{
-    EventKind, InputChange, InputPart, Reason, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier,
-};
+use buildnet_event::{EventKind, InputChange, InputPart, Reason, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::Outputs;
 
 pub(super) use super::action::short;
@@ -106,7 +104,8 @@ async fn settle(
     };
     if spec.commands.is_empty() {
         let empty = Digest::empty(DigestFunction::Blake3);
-        let value = TaskValue { action: empty, outputs: Arc::default(), outputs_digest: empty, visible: visible(&empty) };
+        let value =
+            TaskValue { action: empty, outputs: Arc::default(), outputs_digest: empty, visible: visible(&empty) };
         return Ok(Arc::new(value));
     }
     let identities = identities(spec, session, tools, files)?;

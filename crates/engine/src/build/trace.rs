@@ -13,8 +13,20 @@ const MAX_NAMED: usize = 20;
 
 /// Words in a log after which it is worth running a failed command again to see which files it looks for.
 const SIGNS: [&str; 14] = [
-    "no such file", "not found", "enoent", "cannot find", "can't find", "could not find", "couldn't find", "cannot open",
-    "can't open", "cannot resolve", "can't resolve", "could not resolve", "does not exist", "unable to",
+    "no such file",
+    "not found",
+    "enoent",
+    "cannot find",
+    "can't find",
+    "could not find",
+    "couldn't find",
+    "cannot open",
+    "can't open",
+    "cannot resolve",
+    "can't resolve",
+    "could not resolve",
+    "does not exist",
+    "unable to",
 ];
 
 /// The workspace's files that the command looked for and that are not declared, with what to do, in words.
@@ -68,7 +80,9 @@ async fn again(session: &Arc<Session>, execution: &Execution) -> Option<Vec<Stri
 /// Those of the paths that are files of the workspace and no declared inputs.
 fn undeclared(session: &Session, execution: &Execution, paths: Vec<String>) -> BTreeSet<String> {
     let declared: BTreeSet<&str> = execution.inputs.iter().map(|input| input.path.as_str()).collect();
-    let apart = |path: &str, place: &str| path.strip_prefix(place).is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/'));
+    let apart = |path: &str, place: &str| {
+        path.strip_prefix(place).is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/'))
+    };
     let elsewhere = |path: &String| {
         execution.outputs.iter().all(|output| apart(path, output))
             && execution.state.iter().all(|state| apart(path, &state.path))
@@ -77,10 +91,7 @@ fn undeclared(session: &Session, execution: &Execution, paths: Vec<String>) -> B
             && apart(path, ".git")
     };
     let is_file = |path: &String| session.root().stamp(path).is_ok_and(|stamp| stamp.is_file() || stamp.is_symlink());
-    paths
-        .into_iter()
-        .filter(|path| !declared.contains(path.as_str()) && elsewhere(path) && is_file(path))
-        .collect()
+    paths.into_iter().filter(|path| !declared.contains(path.as_str()) && elsewhere(path) && is_file(path)).collect()
 }
 
 /// How `inputs` names a file: relative to the package, or from the workspace root with `//`.

@@ -113,6 +113,11 @@ impl Graph {
         if clean { state.value(id).map(|value| typed::<K>(&value).clone()) } else { None }
     }
 
+    /// Whether the graph knows `key`, with a value or without.
+    pub fn contains<K: Key>(&self, key: &K) -> bool {
+        self.inner.state.lock().find(key).is_some()
+    }
+
     /// Number of keys.
     pub fn len(&self) -> usize {
         self.inner.state.lock().len()

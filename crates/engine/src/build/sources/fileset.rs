@@ -5,7 +5,7 @@ use buildnet_digest::tree::Node;
 use serde::{Deserialize, Serialize};
 
 /// One input file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Path relative to the workspace root.
     pub path: String,
@@ -16,6 +16,15 @@ pub struct FileEntry {
     /// Whether a later change is certain to show in the stat data.
     pub settled: bool,
 }
+
+/// Equal if nothing is stat-different; whether that is certain does not matter.
+impl PartialEq for FileEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.node == other.node && self.stamp == other.stamp
+    }
+}
+
+impl Eq for FileEntry {}
 
 /// A path whose stat data tells whether the set may have changed, beside the files themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,9 @@
 //! What the incremental graph promises.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Formula, Leaf, SharedWorld, World, evaluate, graph, value};
 use buildnet_engine::graph::Statistics;
-use support::{Formula, Leaf, SharedWorld, World, evaluate, graph, value};
 
 fn world(leaves: &[(u32, i64)]) -> SharedWorld {
     let world = World::default();

@@ -1,11 +1,9 @@
 //! Saving and loading: a loaded graph is as good as the one saved, and a damaged state is never used.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Formula, Leaf, SharedWorld, World, evaluate, graph, value};
 use buildnet_engine::graph::{Discarded, Graph, Registry, Services, Statistics};
-use support::{Formula, Leaf, SharedWorld, World, evaluate, graph, value};
 
 fn registry() -> Registry {
     Registry::new("test 1").with::<Leaf>().with::<Formula>()
