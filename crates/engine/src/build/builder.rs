@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
-use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey, host_stamp};
-use super::session::{BuildOptions, Session, find_program};
+use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey};
+use super::session::{BuildOptions, Session};
 use super::sources::FileSet;
 use super::spec::Plan;
 use super::table::{Table, TaskState};
 use super::task::micros;
+use super::tools;
 use crate::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Request, Services, Transaction};
 
 /// Which save the graph belongs to: the table of the tasks carries the same number.
@@ -383,10 +384,8 @@ impl Builder {
     fn look_at_host(&self, session: &Session, transaction: &mut Transaction<'_>) {
         let change = |part, name: &str| InputChange { part, name: name.to_owned(), before: None, after: None };
         for leaf in self.graph.leaves::<ToolKey>().into_iter().filter(crate::graph::Leaf::clean) {
-            let found = find_program(&session.options.search_path, &leaf.key().0);
-            let same = leaf
-                .value()
-                .is_some_and(|known| known.path == found && known.stamp == found.as_deref().and_then(host_stamp));
+            let found = tools::find(&session.options.search_path, &leaf.key().0);
+            let same = leaf.value().is_some_and(|known| known.path == found && known.is_fresh());
             if !same {
                 self.note_users(session, &change(InputPart::Toolchain, &leaf.key().0), |spec| {
                     spec.toolchains.contains(&leaf.key().0)
@@ -395,7 +394,7 @@ impl Builder {
             }
         }
         for leaf in self.graph.leaves::<IdentityKey>().into_iter().filter(crate::graph::Leaf::clean) {
-            if leaf.value().is_none_or(|known| known.stamp != host_stamp(&leaf.key().0)) {
+            if leaf.value().is_none_or(|known| !known.is_fresh()) {
                 let path = leaf.key().0.clone();
                 self.note_users(session, &change(InputPart::File, &path.display().to_string()), |spec| {
                     spec.host_inputs.iter().any(|input| input.identity.contains(&path))
