@@ -2,6 +2,7 @@
 
 mod cargo;
 mod npm;
+mod rust;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -152,6 +153,7 @@ impl<'w> Lowering<'w> {
             Facts::Cargo(facts) => cargo::lower(workspace, package, facts, task, &mut spec),
             Facts::Declared => {}
         }
+        rust::lower(workspace, &mut spec);
         spec.sandbox = options.sandbox.map_or(spec.sandbox, |choice| choice.0);
         spec.cache = options.cache.unwrap_or(spec.cache);
         spec
