@@ -93,6 +93,7 @@ impl Metrics {
                     counts.task_seconds.observe(task.execution_us);
                 }
             }
+            EventKind::TasksUnchanged { tasks } => counts.tasks[tier_index(Tier::Instant)] += tasks.len() as u64,
             EventKind::BuildStarted { .. }
             | EventKind::TaskStarted { .. }
             | EventKind::TaskOutput { .. }

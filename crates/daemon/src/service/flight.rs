@@ -22,7 +22,7 @@ pub(super) struct FlightKey {
 }
 
 impl FlightKey {
-    /// `environment` holds only the variables that the plan declares, so that two terminals ask for the same.
+    /// `environment` holds only what makes a difference, so that two terminals ask for the same.
     pub(super) fn new(root: PathBuf, request: &BuildRequest, environment: BTreeMap<String, String>) -> Self {
         Self { root, command: request.command(), environment }
     }

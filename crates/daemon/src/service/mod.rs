@@ -5,6 +5,7 @@
 
 pub mod flight;
 pub mod line;
+pub mod local;
 pub mod request;
 pub mod service;
 pub mod stream;
@@ -12,6 +13,7 @@ pub mod workbench;
 
 pub use self::flight::BuildInfo;
 pub use line::{Line, Note};
+pub use local::{LocalOptions, LocalWorkbench};
 pub use request::BuildRequest;
 pub use service::{Cancelled, Service, ServiceOptions};
 pub use stream::BuildStream;

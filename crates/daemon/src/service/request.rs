@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 pub struct BuildRequest {
     /// The workspace's root, or any directory in it: absolute. Empty for the workspace that the daemon was started in.
     pub workspace: String,
+    /// The cache directory that must be used; none for whichever there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<String>,
     /// The task of the pipeline, such as `build` or `test`.
     pub task: String,
     /// Names of the packages; empty for all.
@@ -38,6 +41,7 @@ impl Default for BuildRequest {
     fn default() -> Self {
         Self {
             workspace: String::new(),
+            cache_dir: None,
             task: "build".to_owned(),
             packages: Vec::new(),
             force: false,

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use buildnet_engine::build::{EnvSource, Plan};
 use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
@@ -29,7 +29,7 @@ pub struct ServiceOptions {
 }
 
 /// What came of a wish to cancel a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Cancelled {
     /// Its processes are being ended.
@@ -78,6 +78,11 @@ impl Service {
         &self.shared.bus
     }
 
+    /// The rooms below.
+    pub fn workbench(&self) -> &dyn Workbench {
+        &*self.shared.workbench
+    }
+
     /// The root of the workspace that a request is about.
     pub fn root_of(&self, workspace: &str) -> Result<PathBuf, ErrorReport> {
         let directory = match (workspace, &self.shared.options.default_workspace) {
@@ -103,8 +108,8 @@ impl Service {
         }
         let root = self.root_of(&request.workspace)?;
         let plan = self.shared.workbench.plan(&root, &request)?;
-        let environment = declared(&plan, &request.environment);
-        let key = FlightKey::new(root.clone(), &request, environment.clone());
+        let environment = self.shared.workbench.environment_of(&request);
+        let key = FlightKey::new(root.clone(), &request, declared(&plan, &environment));
         let (detached, compact) = (request.detached, request.compact);
 
         let mut flights = self.shared.flights.lock();
@@ -202,13 +207,16 @@ impl Service {
             }
         }
         self.shared.running.wait().await;
+        self.shared.workbench.settle().await;
         self.shared.bus.close();
     }
 }
 
-/// The declared variables of a plan, as they are in `environment`.
+/// What of an environment makes a difference to a plan: the variables that its tasks declare, the places of programs, and our own.
 fn declared(plan: &Plan, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+    let ours = |name: &str| name == "PATH" || name.starts_with("BUILDNET_");
+    let mut found: BTreeMap<_, _> =
+        environment.iter().filter(|(name, _)| ours(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     for spec in plan.tasks.values() {
         for (name, source) in &spec.environment {
             if *source == EnvSource::Inherit

@@ -94,11 +94,12 @@ impl BuildStream {
     fn take(&mut self, event: Result<Arc<Event>, Lagged>) {
         match event {
             Ok(event) if event.build == Some(self.id()) => {
-                if self.compact && is_instant(&event) {
-                    self.instants += 1;
-                } else {
-                    self.flush_instants();
-                    self.ready.push_back(Line::Event(event));
+                match instants(&event) {
+                    count if self.compact && count > 0 => self.instants += count,
+                    _ => {
+                        self.flush_instants();
+                        self.ready.push_back(Line::Event(event));
+                    }
                 }
             }
             Ok(_) => {}
@@ -114,9 +115,11 @@ impl BuildStream {
     }
 }
 
-fn is_instant(event: &Event) -> bool {
+/// How many tasks an event says were instant, if that is all it says.
+fn instants(event: &Event) -> u64 {
     match &event.kind {
-        EventKind::TaskFinished(task) => task.tier == Some(Tier::Instant) && task.outcome == TaskOutcome::Success,
-        _ => false,
+        EventKind::TasksUnchanged { tasks } => tasks.len() as u64,
+        EventKind::TaskFinished(task) if task.tier == Some(Tier::Instant) && task.outcome == TaskOutcome::Success => 1,
+        _ => 0,
     }
 }

@@ -225,7 +225,9 @@ impl Builder {
         let keys: Vec<TaskKey> = plan.requested.iter().cloned().map(TaskKey).collect();
         if session.options.force || session.options.trace_inputs {
             let mut transaction = self.graph.begin();
-            keys.iter().for_each(|key| transaction.invalidate(key));
+            for key in &keys {
+                transaction.invalidate(key);
+            }
             transaction.commit();
         }
         let request = Request { cancel: cancel.clone(), services: Services::new().with(Arc::clone(&session)) };
@@ -429,7 +431,9 @@ impl Builder {
         let mut saved = 0;
         let nothing_happened = finished.is_empty() && rescanned.is_empty();
         for (name, spec) in &session.plan.tasks {
-            if spec.commands.is_empty() || finished.contains_key(name) || !self.is_done(session, name) {
+            // A task that was not reached, since the build was cancelled, is not clean.
+            let reached = || self.graph.peek(&TaskKey(name.clone())).is_some();
+            if spec.commands.is_empty() || finished.contains_key(name) || !reached() {
                 continue;
             }
             let (execution_us, key) =
@@ -465,12 +469,6 @@ impl Builder {
         if !unchanged.is_empty() {
             session.publish(EventKind::TasksUnchanged { tasks: unchanged });
         }
-    }
-
-    fn is_done(&self, session: &Session, name: &TaskName) -> bool {
-        // Evaluated and clean; a task that was not reached, since the build was cancelled, is not.
-        let _ = session;
-        self.graph.peek(&TaskKey(name.clone())).is_some()
     }
 
     /// Tasks by the directories whose changes concern them.

@@ -204,7 +204,7 @@ impl Key for ToolKey {
         let name = self.0.clone();
         let searching = tokio::task::spawn_blocking(move || {
             let found = session.find_program(&name);
-            found.map_or(Ok(HostFile { path: None, stamp: None, digest: None }), |path| host_file(path))
+            found.map_or(Ok(HostFile { path: None, stamp: None, digest: None }), host_file)
         });
         Ok(searching.await.map_err(|_| BuildError::Interrupted)??)
     }

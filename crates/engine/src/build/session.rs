@@ -21,6 +21,7 @@ use super::table::Table;
 use crate::graph::Graph;
 
 /// How to build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
     /// Run the requested tasks though nothing changed and though the cache holds their results.

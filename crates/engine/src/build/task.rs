@@ -99,7 +99,9 @@ async fn settle(
     let visible = |outputs: &Digest| {
         let mut hasher = DigestFunction::Blake3.hasher();
         hasher.update(outputs.hash());
-        shown.iter().for_each(|value| hasher.update(value.visible.hash()));
+        for value in &shown {
+            hasher.update(value.visible.hash());
+        }
         hasher.finish()
     };
     if spec.commands.is_empty() {
