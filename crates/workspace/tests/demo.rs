@@ -52,7 +52,7 @@ fn run(plan: &Plan, spec: &ActionSpec, outputs: &Path) -> String {
             }
         }
     }
-    for output in spec.dependencies.iter().flat_map(|name| &plan.tasks[name].outputs) {
+    for output in upstream(plan, spec).iter().flat_map(|spec| &spec.outputs) {
         copy_tree(&outputs.join(output), &execution.path().join(output));
     }
     let mut log = String::new();
@@ -73,10 +73,25 @@ fn run(plan: &Plan, spec: &ActionSpec, outputs: &Path) -> String {
     log
 }
 
+/// Everything that a task depends on, directly or not: what it wrote is input as well.
+fn upstream<'p>(plan: &'p Plan, spec: &'p ActionSpec) -> Vec<&'p ActionSpec> {
+    let mut found: Vec<&ActionSpec> = Vec::new();
+    let mut stack = vec![spec];
+    while let Some(next) = stack.pop() {
+        for name in &next.dependencies {
+            let dependency = &plan.tasks[name];
+            if !found.iter().any(|known| known.name == dependency.name) {
+                found.push(dependency);
+                stack.push(dependency);
+            }
+        }
+    }
+    found
+}
+
 fn in_order(plan: &Plan) -> Vec<&ActionSpec> {
-    // A dependency's own dependencies are among its dependent's, so it has fewer.
     let mut order: Vec<&ActionSpec> = plan.tasks.values().collect();
-    order.sort_by_key(|spec| spec.dependencies.len());
+    order.sort_by_key(|spec| upstream(plan, spec).len());
     order
 }
 

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use buildnet_workspace::Workspace;
 use common::{load, tree};
@@ -102,7 +103,8 @@ fn workspace_of(edges: &BTreeMap<usize, BTreeSet<usize>>) -> Workspace {
     let mut yaml = String::from("packages:\n");
     for (from, targets) in edges {
         let targets: Vec<String> = targets.iter().map(|target| format!("p{target}")).collect();
-        yaml.push_str(&format!("  - {{name: p{from}, path: p{from}, dependencies: [{}]}}\n", targets.join(", ")));
+        let targets = targets.join(", ");
+        writeln!(yaml, "  - {{name: p{from}, path: p{from}, dependencies: [{targets}]}}").unwrap();
     }
     let mut files = vec![("buildnet.yaml".to_owned(), yaml)];
     files.extend(edges.keys().map(|number| (format!("p{number}/"), String::new())));
