@@ -1,0 +1,20 @@
+//! The build service in this process.
+
+use buildnet_daemon::ErrorReport;
+use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
+
+use crate::context::{Context, environment};
+
+/// Events held for slow readers. The session reads as they come; this bounds what a terminal that is stopped can hold up.
+const EVENTS: usize = 16_384;
+
+/// Opens the service over the context's cache.
+pub(crate) fn service(context: &Context) -> Result<Service, ErrorReport> {
+    let workbench = LocalWorkbench::new(LocalOptions {
+        cache_dir: context.cache_dir.clone(),
+        watch: false,
+        environment: environment(),
+    });
+    let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };
+    Ok(Service::new(workbench, options))
+}
