@@ -149,7 +149,8 @@ impl Store {
     /// Makes the blob a file at `to`, replacing what is there, in one step; false when the blob is not in the store.
     pub fn place(&self, digest: &Digest, to: &Path, executable: bool, sharing: Sharing) -> Result<bool, CasError> {
         let Some(bytes) = self.read(digest)? else { return Ok(false) };
-        let temporary = to.with_file_name(format!(".buildnet-{}", self.inner.temporary.fetch_add(1, Ordering::Relaxed)));
+        let temporary =
+            to.with_file_name(format!(".buildnet-{}", self.inner.temporary.fetch_add(1, Ordering::Relaxed)));
         let mode = match (sharing, executable) {
             (Sharing::Private, false) => 0o644,
             (Sharing::Private, true) => 0o755,

@@ -9,6 +9,21 @@ use buildnet_history::{BuildRecord, TaskRecord};
 /// Event times have milliseconds: a task may seem to begin so many microseconds before the one ended that made room for it.
 const RESOLUTION_US: u64 = 1000;
 
+/// When a task began to use a slot, in microseconds after the build's beginning: its command's start, not the wait before it.
+fn active_from(task: &TaskRecord) -> u64 {
+    task.execute_us.unwrap_or(task.start_us).min(task.finish_us)
+}
+
+/// How long a task used a slot, in microseconds: its wall time without the wait for a free one.
+pub fn busy_us(task: &TaskRecord) -> u64 {
+    let whole = task.summary.duration_us;
+    match task.execute_us {
+        // The events' milliseconds may cut off what the command was measured to take.
+        Some(_) => (task.finish_us - active_from(task)).max(task.summary.execution_us).min(whole),
+        None => whole,
+    }
+}
+
 /// Where a task is drawn on the timeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
@@ -25,7 +40,7 @@ pub struct Placement {
 pub struct Analysis {
     /// The chain of dependencies that took longest, in the order of running.
     pub critical_path: Vec<usize>,
-    /// How long it took, in microseconds: no number of cores makes the same tasks faster.
+    /// How long its tasks were busy, in microseconds: no number of cores makes the same tasks faster.
     pub critical_us: u64,
     /// Where each task is drawn.
     pub placements: Vec<Placement>,
@@ -53,7 +68,7 @@ fn dependencies(tasks: &[TaskRecord]) -> Vec<Vec<usize>> {
     tasks.iter().map(known).collect()
 }
 
-/// The heaviest path through the graph, by wall time. Tasks on a cycle, which no real build has, are left out.
+/// The heaviest path through the graph, by busy time. Tasks on a cycle, which no real build has, are left out.
 fn critical_path(tasks: &[TaskRecord], dependencies: &[Vec<usize>]) -> (Vec<usize>, u64) {
     let mut dependents = vec![Vec::new(); tasks.len()];
     let mut open: Vec<usize> = dependencies.iter().map(Vec::len).collect();
@@ -63,7 +78,7 @@ fn critical_path(tasks: &[TaskRecord], dependencies: &[Vec<usize>]) -> (Vec<usiz
         }
     }
     // Longest time until each task ended, and the dependency that it is due to.
-    let mut longest: Vec<u64> = tasks.iter().map(|task| task.summary.duration_us).collect();
+    let mut longest: Vec<u64> = tasks.iter().map(busy_us).collect();
     let mut due_to: Vec<Option<usize>> = vec![None; tasks.len()];
     let mut ready: Vec<usize> = (0..tasks.len()).filter(|&task| open[task] == 0).collect();
     let mut last: Option<usize> = None;
@@ -72,7 +87,7 @@ fn critical_path(tasks: &[TaskRecord], dependencies: &[Vec<usize>]) -> (Vec<usiz
             last = Some(task);
         }
         for &dependent in &dependents[task] {
-            let through = longest[task].saturating_add(tasks[dependent].summary.duration_us);
+            let through = longest[task].saturating_add(busy_us(&tasks[dependent]));
             if through > longest[dependent] || (through == longest[dependent] && due_to[dependent] > Some(task)) {
                 longest[dependent] = through;
                 due_to[dependent] = Some(task);
@@ -92,13 +107,13 @@ fn critical_path(tasks: &[TaskRecord], dependencies: &[Vec<usize>]) -> (Vec<usiz
 /// Gives each task the lowest slot that is free when it begins.
 fn place(tasks: &[TaskRecord]) -> (Vec<Placement>, usize) {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
-    order.sort_by_key(|&task| (tasks[task].start_us, tasks[task].finish_us));
+    order.sort_by_key(|&task| (active_from(&tasks[task]), tasks[task].finish_us));
     let mut placements = vec![Placement::default(); tasks.len()];
     let mut free_at: Vec<u64> = Vec::new();
     let mut free: BTreeSet<usize> = BTreeSet::new();
     let mut busy: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     for task in order {
-        let TaskRecord { start_us, finish_us, .. } = tasks[task];
+        let (start_us, finish_us) = (active_from(&tasks[task]), tasks[task].finish_us);
         while let Some(&Reverse((until, lane))) = busy.peek()
             && until <= start_us.saturating_add(RESOLUTION_US)
         {
@@ -139,6 +154,17 @@ mod tests {
         ];
         assert_eq!(path(&tasks), (vec!["core".to_owned(), "ui".to_owned(), "api".to_owned()], 65));
         assert_eq!(path(&[]), (vec![], 0));
+    }
+
+    #[test]
+    fn waiting_for_a_slot_is_not_work() {
+        let mut waited = task("b", 0, 90_000, &["a"]);
+        waited.execute_us = Some(60_000);
+        waited.summary.execution_us = 29_000;
+        let tasks = [task("a", 0, 40_000, &[]), waited, task("c", 0, 60_000, &[])];
+        assert_eq!(path(&tasks), (vec!["a".to_owned(), "b".to_owned()], 70_000));
+        let (placements, lanes) = place(&tasks);
+        assert_eq!((placements[1].start_us, placements[1].finish_us, lanes), (60_000, 90_000, 2));
     }
 
     #[test]

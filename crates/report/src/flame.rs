@@ -1,7 +1,7 @@
 //! The flame graph: where the time of a build's tasks went, by package, task and phase.
 //!
-//! A frame is as wide as the wall time of the tasks under it, all slots added up, so that what is wide is what costs. The phases of a
-//! task are the time before its command (keys, cache, the wait for a slot, inputs), the command, and the time after it (outputs).
+//! A frame is as wide as the time that the tasks under it were busy, all slots added up, so that what is wide is what costs. The
+//! phases of a task are its command, and the inputs laid out before it and the outputs collected after it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use buildnet_event::{TaskOutcome, Tier};
 use buildnet_history::{BuildRecord, TaskRecord};
 
+use crate::analysis::busy_us;
 use crate::text::{human_duration, plain};
 
 /// Width of the picture and height of one frame, in pixels.
@@ -31,8 +32,8 @@ struct Frame {
 
 fn tree(build: &BuildRecord) -> Frame {
     let mut root = Frame { color: "#d6d3cd", ..Frame::default() };
-    for task in build.tasks.iter().filter(|task| task.summary.duration_us > 0) {
-        let us = task.summary.duration_us;
+    for task in build.tasks.iter().filter(|task| busy_us(task) > 0) {
+        let us = busy_us(task);
         let package = root.child(&task.summary.task.package, "#c4b5a0", us);
         let frame = package.child(&task.summary.task.task, tier_color(task), us);
         for (phase, us) in phases(task) {
@@ -63,16 +64,15 @@ fn tier_color(task: &TaskRecord) -> &'static str {
     }
 }
 
-/// What a task's wall time was spent on; phases without time are left out.
+/// What a task's busy time was spent on; phases without time are left out.
 fn phases(task: &TaskRecord) -> Vec<(&'static str, u64)> {
-    let whole = task.summary.duration_us;
+    let busy = busy_us(task);
     let phases = match task.execute_us {
-        Some(execute_us) => {
-            let before = execute_us.saturating_sub(task.start_us).min(whole);
-            let command = task.summary.execution_us.min(whole - before);
-            vec![("prepare", before), ("command", command), ("store", whole - before - command)]
+        Some(_) => {
+            let command = task.summary.execution_us.min(busy);
+            vec![("command", command), ("inputs and outputs", busy - command)]
         }
-        None => vec![("restore", whole)],
+        None => vec![("restore", busy)],
     };
     phases.into_iter().filter(|&(_, us)| us > 0).collect()
 }

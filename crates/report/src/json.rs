@@ -7,7 +7,8 @@
 //!   `error`, `running`, `interrupted`), `duration_us`, `counts` (tasks by tier, `failed`, `skipped`), `saved_us`.
 //! - `critical_path`: `duration_us`, and `tasks`, the names `package:task` in the order of running.
 //! - `parallelism`: `lanes`, the number of parallel slots that were in use at some time.
-//! - `tasks`: those that were not instant, in the order in which they ended: `name`, `lane`, `critical`, and the fields of a task's
+//! - `tasks`: those that were not instant, in the order in which they ended: `name`, `lane`, `critical`, `busy_us` (wall time without the
+//!   wait for a slot), and the fields of a task's
 //!   end event (`outcome`, `tier`, `duration_us`, `execution_us`, `key`, `exit_code`, `error`, `hint`, `log_path`, `log_tail`,
 //!   `reason`, `usage`, `attempts`, `dependencies`) with `start_us`, `execute_us` and `finish_us` after the build's beginning.
 //! - `instant`: names of the tasks for which nothing was read or run.
@@ -19,7 +20,7 @@ use buildnet_history::{BuildHead, BuildRecord, NoticeRecord, TaskRecord};
 use serde::Serialize;
 
 use crate::ReportError;
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, busy_us};
 
 /// Version of the JSON report. It grows when a field changes its meaning or goes; new fields may come without.
 pub const JSON_VERSION: u32 = 1;
@@ -53,6 +54,7 @@ struct Task<'a> {
     name: String,
     lane: usize,
     critical: bool,
+    busy_us: u64,
     #[serde(flatten)]
     record: &'a TaskRecord,
 }
@@ -67,6 +69,7 @@ pub(crate) fn render(build: &BuildRecord, analysis: &Analysis) -> Result<Vec<u8>
         name: record.summary.task.to_string(),
         lane: place.lane,
         critical,
+        busy_us: busy_us(record),
         record,
     });
     let document = Document {

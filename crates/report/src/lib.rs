@@ -17,7 +17,7 @@ use std::str::FromStr;
 use buildnet_digest::{Diagnostic, ErrorCategory};
 use buildnet_history::BuildRecord;
 
-pub use crate::analysis::{Analysis, Placement};
+pub use crate::analysis::{Analysis, Placement, busy_us};
 pub use crate::json::JSON_VERSION;
 pub use crate::text::{describe_reason, human_bytes, human_duration};
 

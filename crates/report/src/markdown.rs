@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use buildnet_event::{Level, TaskOutcome, Tier};
 use buildnet_history::{BuildRecord, BuildStatus, TaskRecord};
 
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, busy_us};
 use crate::text::{describe_reason, human_bytes, human_duration, human_time, plain};
 
 /// Tasks listed in each table.
@@ -86,7 +86,7 @@ fn critical_path(out: &mut String, build: &BuildRecord, analysis: &Analysis) -> 
     table_head(out)?;
     // The longest of a long path, in the order of running.
     let mut shown = analysis.critical_path.clone();
-    shown.sort_by_key(|&index| std::cmp::Reverse(build.tasks[index].summary.duration_us));
+    shown.sort_by_key(|&index| std::cmp::Reverse(busy_us(&build.tasks[index])));
     shown.truncate(LISTED);
     for index in analysis.critical_path.iter().filter(|index| shown.contains(index)) {
         row(out, &build.tasks[*index])?;
@@ -98,11 +98,11 @@ fn critical_path(out: &mut String, build: &BuildRecord, analysis: &Analysis) -> 
 }
 
 fn slowest(out: &mut String, build: &BuildRecord) -> std::fmt::Result {
-    let mut tasks: Vec<&TaskRecord> = build.tasks.iter().filter(|task| task.summary.duration_us > 0).collect();
+    let mut tasks: Vec<&TaskRecord> = build.tasks.iter().filter(|task| busy_us(task) > 0).collect();
     if tasks.is_empty() {
         return Ok(());
     }
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.summary.duration_us));
+    tasks.sort_by_key(|task| std::cmp::Reverse(busy_us(task)));
     writeln!(out, "\n### Slowest tasks\n")?;
     table_head(out)?;
     tasks.iter().take(LISTED).try_for_each(|task| row(out, task))
@@ -138,7 +138,7 @@ fn row(out: &mut String, task: &TaskRecord) -> std::fmt::Result {
         bytes => human_bytes(bytes),
     };
     let why = summary.reason.as_ref().map(|reason| escape(&describe_reason(reason))).unwrap_or_default();
-    let (name, time) = (code(&summary.task.to_string()), human_duration(summary.duration_us));
+    let (name, time) = (code(&summary.task.to_string()), human_duration(busy_us(task)));
     writeln!(out, "| {name} | {time} | {tier} | {memory} | {why} |")
 }
 

@@ -1,7 +1,7 @@
 //! The trace in Chrome's JSON format, as Perfetto and `chrome://tracing` read it.
 //!
 //! Format: "Trace Event Format" of the Chromium project. One process is the build; each parallel slot is a thread; a task is a
-//! complete event (`X`) with its phases inside; arrows (`s`, `f`) follow dependencies; counters (`C`) show how many commands run
+//! complete event (`X`) from its command's start to its end; arrows (`s`, `f`) follow dependencies; counters (`C`) show how many commands run
 //! and the memory that the running ones reached at most. Times are microseconds.
 
 use buildnet_event::TaskOutcome;
@@ -9,7 +9,7 @@ use buildnet_history::{BuildRecord, TaskRecord};
 use serde_json::{Value, json};
 
 use crate::ReportError;
-use crate::analysis::{Analysis, Placement};
+use crate::analysis::{Analysis, Placement, busy_us};
 use crate::text::describe_reason;
 
 const PROCESS: u32 = 1;
@@ -18,7 +18,6 @@ pub(crate) fn render(build: &BuildRecord, analysis: &Analysis) -> Result<Vec<u8>
     let mut events = metadata(build, analysis.lanes);
     for (task, place) in build.tasks.iter().zip(&analysis.placements) {
         events.push(slice(task, place));
-        events.extend(command_slice(task, place));
     }
     flows(&mut events, analysis);
     counters(&mut events, build, &analysis.placements);
@@ -81,21 +80,12 @@ fn slice(task: &TaskRecord, place: &Placement) -> Value {
         "cname": color,
         "args": {
             "outcome": summary.outcome, "tier": tier, "why": summary.reason.as_ref().map(describe_reason),
-            "key": summary.key, "execution_us": summary.execution_us, "cpu_us": summary.usage.cpu_us,
+            "key": summary.key, "execution_us": summary.execution_us,
+            "waited_us": summary.duration_us - busy_us(task), "cpu_us": summary.usage.cpu_us,
             "peak_memory": summary.usage.peak_memory, "attempts": summary.attempts, "exit_code": summary.exit_code,
             "error": summary.error,
         },
     })
-}
-
-/// The part of a task in which its command ran; none where it did not run.
-fn command_slice(task: &TaskRecord, place: &Placement) -> Option<Value> {
-    let start = task.execute_us?.clamp(place.start_us, place.finish_us);
-    let end = start.saturating_add(task.summary.execution_us).min(place.finish_us);
-    Some(json!({
-        "ph": "X", "pid": PROCESS, "tid": thread(place), "ts": start, "dur": end - start, "cat": "command",
-        "name": "command",
-    }))
 }
 
 /// An arrow from the end of each dependency to the beginning of what waited for it.

@@ -21,6 +21,7 @@ use super::table::Table;
 use crate::graph::Graph;
 
 /// How to build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
     /// Run the requested tasks though nothing changed and though the cache holds their results.
@@ -141,11 +142,6 @@ impl Session {
         self.options.environment.get(name).map(|value| DigestFunction::Blake3.digest(value.as_bytes()))
     }
 
-    /// Where a program is.
-    pub(super) fn find_program(&self, name: &str) -> Option<PathBuf> {
-        find_program(&self.options.search_path, name)
-    }
-
     pub(super) fn state_lock(&self, path: &str) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.state_locks.lock().entry(path.to_owned()).or_default())
     }
@@ -193,17 +189,4 @@ impl Session {
     pub(super) fn progress(&self) -> parking_lot::MutexGuard<'_, Progress> {
         self.progress.lock()
     }
-}
-
-/// The first executable file of this name in the directories; a name with `/` is taken as it is.
-pub(super) fn find_program(directories: &[PathBuf], name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let executable = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        let path = PathBuf::from(name);
-        return executable(&path).then_some(path);
-    }
-    directories.iter().map(|directory| directory.join(name)).find(|path| executable(path))
 }

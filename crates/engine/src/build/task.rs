@@ -11,10 +11,11 @@ use buildnet_executor::Outputs;
 pub(super) use super::action::short;
 use super::action::{self, Identities};
 use super::error::BuildError;
-use super::keys::{HostFile, IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, TaskValue, ToolKey, VariableKey};
+use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, TaskValue, ToolKey, VariableKey};
 use super::run::{self, Done};
 use super::session::Session;
 use super::spec::{ActionSpec, EnvSource};
+use super::tools::HostFile;
 use crate::graph::{ComputeError, Context, Failure};
 
 /// Computes a task, and tells of its end.
@@ -99,7 +100,9 @@ async fn settle(
     let visible = |outputs: &Digest| {
         let mut hasher = DigestFunction::Blake3.hasher();
         hasher.update(outputs.hash());
-        shown.iter().for_each(|value| hasher.update(value.visible.hash()));
+        for value in &shown {
+            hasher.update(value.visible.hash());
+        }
         hasher.finish()
     };
     if spec.commands.is_empty() {
@@ -122,7 +125,7 @@ async fn settle(
     }
     let action = assembled.digest;
     let Done { outputs, tier, execution_us } =
-        run::run(task, spec, session, assembled, identities.environment, ctx.cancellation(), summary).await?;
+        run::run(task, spec, session, assembled, identities, ctx.cancellation(), summary).await?;
     summary.duration_us = micros(began);
     summary.execution_us = execution_us;
     summary.tier = Some(tier);

@@ -68,7 +68,7 @@ impl Fixture {
     }
 
     /// Strict where the kernel lets us, else off, and loudly.
-    pub(crate) fn mode(&self) -> SandboxMode {
+    pub(crate) fn mode() -> SandboxMode {
         match buildnet_sandbox::probe().strict_supported() {
             Ok(()) => SandboxMode::Strict,
             Err(error) => {
@@ -110,7 +110,7 @@ impl Fixture {
             inputs: vec![all],
             dependencies: dependencies.iter().map(|&package| task(package)).collect(),
             outputs: outputs.iter().map(|&path| path.to_owned()).collect(),
-            sandbox: self.mode(),
+            sandbox: Self::mode(),
             ..ActionSpec::new(task(package), package)
         };
         self.specs.lock().unwrap().insert(task(package), spec);
@@ -126,7 +126,7 @@ impl Fixture {
         Plan { root, requested: tasks.keys().cloned().collect(), tasks }
     }
 
-    pub(crate) fn options(&self) -> BuildOptions {
+    pub(crate) fn options() -> BuildOptions {
         BuildOptions {
             jobs: 2,
             search_path: ["/usr/bin", "/bin"].iter().map(PathBuf::from).collect(),
@@ -135,7 +135,7 @@ impl Fixture {
     }
 
     pub(crate) async fn build(&self) -> Built {
-        self.build_with(self.options()).await
+        self.build_with(Self::options()).await
     }
 
     pub(crate) async fn build_with(&self, options: BuildOptions) -> Built {
@@ -156,7 +156,7 @@ impl Fixture {
                 }
             }
         };
-        tokio::join!(self.run(self.options(), cancel, bus), watch).0
+        tokio::join!(self.run(Self::options(), cancel, bus), watch).0
     }
 
     async fn run(&self, options: BuildOptions, cancel: CancellationToken, bus: Bus) -> Built {

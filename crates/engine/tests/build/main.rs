@@ -140,7 +140,7 @@ async fn a_failure_is_told_with_its_log_and_stops_what_needs_it() {
     let fixture = two_tasks();
     fixture.task("lib", &[], "echo before; echo the cause >&2; exit 7", &["lib/out"]);
     fixture.task("other", &[], "echo fine > x", &["other/x"]);
-    let build = fixture.build_with(BuildOptions { keep_going: true, ..fixture.options() }).await;
+    let build = fixture.build_with(BuildOptions { keep_going: true, ..Fixture::options() }).await;
     assert_eq!(build.outcome(), BuildOutcome::Failed);
     let failed = build.summary("lib");
     assert_eq!(failed.exit_code, Some(7));
@@ -180,7 +180,7 @@ async fn declared_variables_enter_the_key_and_others_do_not_reach_the_command() 
         spec.environment.insert("GIVEN".to_owned(), EnvSource::Inherit);
     });
     let with = |given: &str| {
-        let mut options = fixture.options();
+        let mut options = Fixture::options();
         options.environment.insert("GIVEN".to_owned(), given.to_owned());
         options.environment.insert("HIDDEN".to_owned(), given.to_owned());
         options
@@ -234,7 +234,7 @@ async fn cancelling_ends_the_commands_and_the_next_build_is_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_tells_what_would_run_and_runs_nothing() {
     let fixture = two_tasks();
-    let dry = fixture.build_with(BuildOptions { dry_run: true, ..fixture.options() }).await;
+    let dry = fixture.build_with(BuildOptions { dry_run: true, ..Fixture::options() }).await;
     assert_eq!(dry.executed(), [""; 0]);
     assert_eq!(dry.summary("lib").error.as_deref(), Some("would run"));
     assert!(!fixture.path("lib/out").exists());
@@ -246,7 +246,7 @@ async fn force_runs_the_requested_tasks_again() {
     let fixture = two_tasks();
     fixture.build().await;
     settle();
-    let forced = fixture.build_with(BuildOptions { force: true, ..fixture.options() }).await;
+    let forced = fixture.build_with(BuildOptions { force: true, ..Fixture::options() }).await;
     assert_eq!(forced.executed(), ["app", "lib"]);
     assert_eq!(forced.reason("app"), Some(Reason::Forced));
 }
@@ -287,7 +287,7 @@ async fn a_state_directory_makes_the_second_run_incremental() {
 #[tokio::test(flavor = "multi_thread")]
 async fn undeclared_inputs_are_invisible_and_named() {
     let fixture = Fixture::new();
-    if fixture.mode() != SandboxMode::Strict {
+    if Fixture::mode() != SandboxMode::Strict {
         return;
     }
     fixture.write("p/a", "x");
@@ -302,7 +302,7 @@ async fn undeclared_inputs_are_invisible_and_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_outside_the_outputs_are_discarded_and_named() {
     let fixture = Fixture::new();
-    if fixture.mode() != SandboxMode::Strict {
+    if Fixture::mode() != SandboxMode::Strict {
         return;
     }
     fixture.write("p/a", "x");

@@ -9,7 +9,7 @@ use buildnet_history::{BuildRecord, TaskRecord};
 use serde::Serialize;
 
 use crate::ReportError;
-use crate::analysis::{Analysis, Placement};
+use crate::analysis::{Analysis, Placement, busy_us};
 use crate::text::{describe_change, describe_reason, human_time, plain};
 
 const PAGE: &str = include_str!("page.html");
@@ -38,8 +38,9 @@ struct Task<'a> {
     lane: usize,
     start: u64,
     finish: u64,
-    execute: Option<u64>,
+    /// Busy time.
     duration: u64,
+    waited: u64,
     execution: u64,
     cpu: u64,
     memory: u64,
@@ -101,8 +102,8 @@ fn task<'a>(record: &'a TaskRecord, place: &Placement, needs: &'a [usize]) -> Ta
         lane: place.lane,
         start: place.start_us,
         finish: place.finish_us,
-        execute: record.execute_us,
-        duration: summary.duration_us,
+        duration: busy_us(record),
+        waited: summary.duration_us - busy_us(record),
         execution: summary.execution_us,
         cpu: summary.usage.cpu_us,
         memory: summary.usage.peak_memory,

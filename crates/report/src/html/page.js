@@ -196,11 +196,6 @@ function draw() {
       context.globalAlpha = related && !related[index] ? 0.28 : 1;
       context.fillStyle = colors[kind(task)];
       rounded(x, y, w, h, 4); context.fill();
-      if (task.execute !== null && task.execute !== undefined && w > 8) {
-        // What came before the command is drawn paler.
-        var until = Math.min(toX(task.execute), x + w);
-        if (until - x > 1) { context.save(); context.clip(); context.globalAlpha *= 0.35; context.fillStyle = colors.panel; context.fillRect(x, y, until - x, h); context.restore(); }
-      }
       if (critical[index]) {
         context.strokeStyle = colors.critical; context.lineWidth = 2;
         rounded(x, y, w, h, 4); context.stroke();
@@ -268,7 +263,6 @@ function timeline() {
     if (tasks.some(function (task) { return kind(task) === pair[0]; })) $("legend").appendChild(el("span", {}, dot(pair[0]), pair[1]));
   });
   $("legend").appendChild(el("span", {}, el("span", { "class": "dot", style: { border: "2px solid var(--critical)" } }), "critical path"));
-  $("legend").appendChild(el("span", {}, "pale: before the command ran"));
   canvas.addEventListener("wheel", function (event) {
     var box = canvas.getBoundingClientRect();
     if (event.ctrlKey || event.metaKey) { event.preventDefault(); zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, toTime(event.clientX - box.left)); }
@@ -378,6 +372,7 @@ function details(index) {
     row("Changed", changes);
   } else row("Why", task.why);
   row("Command", task.execution ? time(task.execution) + (task.tier === "cached" ? ", when it ran" : "") + (task.attempts > 1 ? ", " + task.attempts + " attempts" : "") : null);
+  row("Waited", task.waited >= 1000 ? time(task.waited) + " for its turn" : null);
   row("Key", task.key ? el("code", {}, task.key) : null);
   row("Needed", task.needs.length || task.needs_instant.length ? links(task.needs, task.needs_instant) : null);
   row("Needed by", neededBy[index].length ? links(neededBy[index]) : null);
