@@ -94,7 +94,10 @@ fn verify(store: &Store, context: &Context) -> Result<ExitCode, ErrorReport> {
             text += &format!("damaged, removed: {digest}\n");
         }
         if report.incomplete > 0 {
-            text += &format!("{} name blobs that are not there; they count as missing.\n", count(report.incomplete, "result"));
+            text += &format!(
+                "{} name blobs that are not there; they count as missing.\n",
+                count(report.incomplete, "result")
+            );
         }
         if report.corrupted.is_empty() {
             text += "Everything is as it was stored.\n";

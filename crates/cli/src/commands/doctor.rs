@@ -99,7 +99,9 @@ fn sandbox() -> Vec<Finding> {
 
 fn watches() -> Finding {
     let what = "inotify watches";
-    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches")
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
     match limit {
         Some(limit) if limit >= ENOUGH_WATCHES => Finding::good(what, format!("{limit} per user")),
         Some(limit) => Finding::bad(
@@ -108,14 +110,20 @@ fn watches() -> Finding {
             format!("{limit} per user"),
             format!("`sysctl fs.inotify.max_user_watches={ENOUGH_WATCHES}` lets the daemon follow large workspaces."),
         ),
-        None => Finding::bad(what, Verdict::Missing, "not offered by this kernel", "The daemon looks at every file instead."),
+        None => Finding::bad(
+            what,
+            Verdict::Missing,
+            "not offered by this kernel",
+            "The daemon looks at every file instead.",
+        ),
     }
 }
 
 fn cache(directory: &Path) -> Finding {
     let what = "cache directory";
     let probe = directory.join(".doctor");
-    let written = fs::create_dir_all(directory).and_then(|()| fs::write(&probe, b"")).and_then(|()| fs::remove_file(&probe));
+    let written =
+        fs::create_dir_all(directory).and_then(|()| fs::write(&probe, b"")).and_then(|()| fs::remove_file(&probe));
     if let Err(error) = written {
         let detail = format!("{}: {error}", directory.display());
         return Finding::bad(what, Verdict::Broken, detail, "Name another with --cache-dir or BUILDNET_CACHE_DIR.");
@@ -124,7 +132,12 @@ fn cache(directory: &Path) -> Finding {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let detail = format!("{}, {} free", directory.display(), bytes(free));
     if free < LITTLE_SPACE {
-        return Finding::bad(what, Verdict::Missing, detail, "Free some space, or run `buildnet cache gc --max-size 1GB`.");
+        return Finding::bad(
+            what,
+            Verdict::Missing,
+            detail,
+            "Free some space, or run `buildnet cache gc --max-size 1GB`.",
+        );
     }
     Finding::good(what, detail)
 }
@@ -147,7 +160,9 @@ fn configuration(context: &Context) -> Option<Finding> {
     workspace::root(context).ok()?;
     let what = "workspace";
     Some(match workspace::load(context) {
-        Ok(workspace) => Finding::good(what, format!("{}, {} packages", workspace.root.display(), workspace.packages.len())),
+        Ok(workspace) => {
+            Finding::good(what, format!("{}, {} packages", workspace.root.display(), workspace.packages.len()))
+        }
         Err(report) => Finding::bad(what, Verdict::Broken, report.message, report.hint.unwrap_or_default()),
     })
 }

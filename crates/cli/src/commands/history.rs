@@ -45,7 +45,8 @@ enum HistoryCommand {
 pub(crate) fn open(context: &Context) -> Result<SqliteHistory, ErrorReport> {
     let root = workspace::root(context)?;
     if !history_path(&root).exists() {
-        return Err(ErrorReport::user(format!("nothing was built in {} yet", root.display())).with_hint("Run `buildnet build`."));
+        return Err(ErrorReport::user(format!("nothing was built in {} yet", root.display()))
+            .with_hint("Run `buildnet build`."));
     }
     open_history(&root)
 }
@@ -58,7 +59,8 @@ pub(crate) fn run(args: HistoryArgs, context: &Context) -> Result<ExitCode, Erro
             if context.json { print_json(&builds)? } else { print(&list(&builds, now_ms(), context.style))? }
         }
         HistoryCommand::Show { id } => {
-            let build = history.resolve(&id).and_then(|id| history.build(id)).map_err(|error| ErrorReport::of(&error))?;
+            let build =
+                history.resolve(&id).and_then(|id| history.build(id)).map_err(|error| ErrorReport::of(&error))?;
             if context.json { print_json(&build)? } else { print(&show(&build, now_ms(), context.style))? }
         }
     }
@@ -95,7 +97,8 @@ fn list(builds: &[BuildHead], now_ms: u64, style: Style) -> String {
         let (id, command) = (build.short_id(), clean(&build.command, false));
         let (when, took) = (ago(build.started_ms, now_ms), duration(build.duration_us));
         let counts = counts_in_words(&build.counts);
-        text += &format!("{id}  {when:>8}  {status} {took:>7}  {}  {}\n", pad(&command, 20), style.paint(Ink::Dim, counts));
+        text +=
+            &format!("{id}  {when:>8}  {status} {took:>7}  {}  {}\n", pad(&command, 20), style.paint(Ink::Dim, counts));
     }
     text
 }

@@ -35,7 +35,11 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<ExitCode, ErrorRe
         return Ok(ExitCode::SUCCESS);
     }
     let path = context.directory.join(FILE_NAME);
-    let written = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| ErrorReport::environment(format!("cannot write {}", path.display())).because(&error))?;
     if context.json {
         print_json(&Made { path: path.display().to_string(), text })?;

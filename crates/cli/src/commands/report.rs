@@ -32,9 +32,9 @@ pub(crate) struct ReportArgs {
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
-    text.parse().map_err(|error| ErrorReport::of::<buildnet_report::ReportError>(&error)).map_err(|report| {
-        format!("{}. {}", report.message, report.hint.unwrap_or_default())
-    })
+    text.parse()
+        .map_err(|error| ErrorReport::of::<buildnet_report::ReportError>(&error))
+        .map_err(|report| format!("{}. {}", report.message, report.hint.unwrap_or_default()))
 }
 
 /// What was written.

@@ -64,7 +64,8 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
             };
             let _ = changes.send(input);
         });
-        let next = inputs.iter().find(|input| matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_))));
+        let next =
+            inputs.iter().find(|input| matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_))));
         watcher.abort();
         match next {
             Some(Input::Changed) => {}

@@ -24,7 +24,9 @@ use crate::{run, workspace};
 ///
 /// Names what differs from the last run: files, variables, the command, programs, the outputs of dependencies.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  buildnet why api             why `api:build` would run, or ran\n  buildnet why api:test")]
+#[command(
+    after_help = "Examples:\n  buildnet why api             why `api:build` would run, or ran\n  buildnet why api:test"
+)]
 pub(crate) struct WhyArgs {
     /// The package, or `package:task`
     #[arg(value_name = "PACKAGE[:TASK]")]
@@ -81,7 +83,8 @@ pub(crate) fn run(args: &WhyArgs, context: &Context) -> Result<ExitCode, ErrorRe
     let task = workspace.requested(&wanted).map_err(|errors| ErrorReport::of(&errors))?;
     let task = task.into_iter().next().ok_or_else(|| ErrorReport::internal("no task was found"))?;
     let options = TaskOptions { force: false, keep_going: true, jobs: None, dry_run: true, trace_inputs: false };
-    let request = BuildRequest { compact: true, ..request("build".to_owned(), vec![task.to_string()], &options, context) };
+    let request =
+        BuildRequest { compact: true, ..request("build".to_owned(), vec![task.to_string()], &options, context) };
     let mut pending = pending(&run::gather(request, context)?)?;
     let last_run = if history_path(&workspace.root).exists() {
         open_history(&workspace.root)?.last_run(&task).map_err(|error| ErrorReport::of(&error))?
@@ -97,7 +100,11 @@ pub(crate) fn run(args: &WhyArgs, context: &Context) -> Result<ExitCode, ErrorRe
     pending.sort_by_key(|entry| (entry.task != task, entry.task.clone()));
     let state = pending.first().filter(|entry| entry.task == task).map_or(State::UpToDate, |entry| entry.state);
     let answer = Answer { task, state, pending, last_run };
-    if context.json { print_json(&answer)? } else { print(&describe(&answer, context))? }
+    if context.json {
+        print_json(&answer)?
+    } else {
+        print(&describe(&answer, context))?
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,7 +143,9 @@ fn describe(answer: &Answer, context: &Context) -> String {
         State::UpToDate => format!("{name} is up to date.\n"),
         State::WouldRun => format!("{name} would run:\n"),
         State::WouldRestore => format!("{name} would be restored from the cache:\n"),
-        State::AfterDependencies => format!("{name} waits for what it needs, and runs if the outputs of that differ:\n"),
+        State::AfterDependencies => {
+            format!("{name} waits for what it needs, and runs if the outputs of that differ:\n")
+        }
         State::Blocked => format!("{name} cannot run:\n"),
     };
     for entry in &answer.pending {
@@ -197,7 +206,9 @@ fn reason_lines(reason: &Reason, indent: &str) -> String {
 fn change_line(change: &InputChange, indent: &str) -> String {
     let words = clean(&change_in_words(change), false);
     match (&change.before, &change.after) {
-        (Some(before), Some(after)) => format!("{indent}{words}: {} -> {}\n", clean(before, false), clean(after, false)),
+        (Some(before), Some(after)) => {
+            format!("{indent}{words}: {} -> {}\n", clean(before, false), clean(after, false))
+        }
         _ => format!("{indent}{words}\n"),
     }
 }

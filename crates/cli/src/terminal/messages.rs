@@ -247,9 +247,9 @@ impl Teller {
     }
 }
 
-/// Cleans a text of several lines.
+/// Cleans a text of several lines, which are set out by themselves.
 fn lines_clean(text: &str) -> String {
-    text.lines().map(|line| clean(line, false)).collect::<Vec<_>>().join("\n  ")
+    text.lines().map(|line| clean(line, false)).collect::<Vec<_>>().join("\n")
 }
 
 /// A reason in a few words, for the end of a line.

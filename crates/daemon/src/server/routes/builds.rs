@@ -1,14 +1,15 @@
 //! Builds: asked for, listed, cancelled.
 
 use std::io;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use buildnet_event::{BuildId, BuildOutcome, EventKind, TaskSummary, TierCounts};
 use buildnet_digest::{Diagnostic as _, ErrorCategory};
+use buildnet_event::{BuildId, BuildOutcome, EventKind, TaskSummary, TierCounts};
 use buildnet_history::{BuildHead, BuildSelector, HistoryError, Page};
 use futures::stream;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// Lines gathered into one chunk at most, in bytes.
 const CHUNK: usize = 64 << 10;
+
+/// Largest request body, in bytes: an environment and a list of packages fit many times.
+const MAX_BODY: usize = 4 << 20;
+
+/// How long a request's body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether to wait.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -75,9 +82,9 @@ pub struct Accepted {
 pub async fn build(
     State(app): State<App>,
     Query(query): Query<BuildQuery>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Refusal> {
+    let (headers, body) = whole(request).await?;
     start(&app, query, &headers, parse(&headers, &body)?).await
 }
 
@@ -90,11 +97,26 @@ pub async fn build_package(
     State(app): State<App>,
     Path(package): Path<String>,
     Query(query): Query<BuildQuery>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Refusal> {
+    let (headers, body) = whole(request).await?;
     let request = BuildRequest { packages: vec![package], ..parse(&headers, &body)? };
     start(&app, query, &headers, request).await
+}
+
+/// Reads a request's body. It must be small and come soon.
+async fn whole(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
+    let (parts, body) = request.into_parts();
+    let claimed = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorReport::user("the request is too large"));
+    if claimed.is_some_and(|length: usize| length > MAX_BODY) {
+        return Err(too_large());
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    let late =
+        || Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorReport::user("the request's body did not come in time"));
+    let body = read.map_err(|_| late())?.map_err(|_| too_large())?;
+    Ok((parts.headers, body))
 }
 
 fn parse(headers: &HeaderMap, body: &Bytes) -> Result<BuildRequest, Refusal> {

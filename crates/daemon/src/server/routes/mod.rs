@@ -7,16 +7,12 @@ pub mod events;
 pub mod status;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use super::guard::guard;
 use super::reply::Refusal;
 use super::state::App;
-
-/// Largest request body, in bytes: an environment and a list of packages fit many times.
-const MAX_BODY: usize = 4 << 20;
 
 /// Every route of the daemon.
 pub fn router(app: App) -> Router {
@@ -36,7 +32,6 @@ pub fn router(app: App) -> Router {
         .route("/config", get(config::config))
         .route("/events", get(events::events))
         .fallback(async || Refusal::not_found("no such route; /openapi.json lists them"))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }

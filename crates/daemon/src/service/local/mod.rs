@@ -57,7 +57,11 @@ impl LocalWorkbench {
 
     fn opened(&self, root: &Path) -> Arc<Opened> {
         let mut workspaces = self.workspaces.lock();
-        Arc::clone(workspaces.entry(root.to_owned()).or_insert_with(|| Arc::new(Opened::new(root.to_owned(), self.options.watch))))
+        Arc::clone(
+            workspaces
+                .entry(root.to_owned())
+                .or_insert_with(|| Arc::new(Opened::new(root.to_owned(), self.options.watch))),
+        )
     }
 
     /// The store in a directory, opened once.

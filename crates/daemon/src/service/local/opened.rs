@@ -133,7 +133,8 @@ impl Opened {
         let builder = {
             let (opened, directory) = (Arc::clone(self), workspace.settings.cache_dir.clone().unwrap_or_default());
             let opening = tokio::task::spawn_blocking(move || opened.builder(directory, store));
-            let (builder, told) = opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
+            let (builder, told) =
+                opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
             if let Some(text) = told {
                 notice(Level::Warning, text, None);
             }
@@ -159,7 +160,8 @@ impl Opened {
         let untouched = matches!(&changes, Changes::Directories(directories) if directories.is_empty());
         let options = self.options(&job, workspace);
         let plan = Arc::clone(&job.plan);
-        let report = builder.build(plan, options, changes, bus, id, cancel).await.map_err(|error| ErrorReport::of(&error))?;
+        let report =
+            builder.build(plan, options, changes, bus, id, cancel).await.map_err(|error| ErrorReport::of(&error))?;
         let ran = report.counts.full + report.counts.incremental > 0;
         if ran {
             *self.expected.lock() = None;
@@ -174,7 +176,8 @@ impl Opened {
     /// Watches what the last build looked at, after its client has its answer. The next build waits for it.
     fn follow(&self, builder: Arc<Builder>, workspace: &Workspace, background: &TaskTracker) {
         let (root, watched) = (self.root.clone(), Arc::clone(&self.watched));
-        let configuration = workspace.config_files.iter().flat_map(|file| [Some(file.as_path()), file.parent()]).flatten();
+        let configuration =
+            workspace.config_files.iter().flat_map(|file| [Some(file.as_path()), file.parent()]).flatten();
         let configuration: Vec<PathBuf> =
             configuration.filter_map(|path| path.strip_prefix(&root).ok()).map(Path::to_owned).collect();
         let Ok(mut followed) = Arc::clone(&self.followed).try_lock_owned() else { return };
@@ -200,8 +203,10 @@ impl Opened {
             }
             let descriptor = followed.descriptor();
             drop(followed);
-            let failed = |error: &std::io::Error| ErrorReport::environment("cannot follow the file system").because(error);
-            let descriptor = descriptor.ok_or_else(|| ErrorReport::environment("the file system cannot be followed"))?;
+            let failed =
+                |error: &std::io::Error| ErrorReport::environment("cannot follow the file system").because(error);
+            let descriptor =
+                descriptor.ok_or_else(|| ErrorReport::environment("the file system cannot be followed"))?;
             let descriptor = AsyncFd::new(descriptor).map_err(|error| failed(&error))?;
             let _ready = descriptor.readable().await.map_err(|error| failed(&error))?;
         }
@@ -211,7 +216,8 @@ impl Opened {
     pub(super) async fn clean(self: &Arc<Self>, directory: PathBuf, store: Store) -> Result<usize, ErrorReport> {
         let opened = Arc::clone(self);
         let opening = tokio::task::spawn_blocking(move || opened.builder(directory, store));
-        let (builder, _) = opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
+        let (builder, _) =
+            opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
         builder.clean(None).await.map_err(|error| ErrorReport::of(&error))
     }
 

@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn outputs_are_known_with_what_lies_in_them() {
         let name = TaskName::new("a", "build");
-        let spec = ActionSpec { outputs: vec!["a/out".into(), "a/lib*.a".into()], ..ActionSpec::new(name.clone(), "a") };
+        let spec =
+            ActionSpec { outputs: vec!["a/out".into(), "a/lib*.a".into()], ..ActionSpec::new(name.clone(), "a") };
         let plan = Plan { root: "/w".into(), tasks: BTreeMap::from([(name, spec)]), requested: Vec::new() };
         let written = Written::of(Path::new("/w"), &plan);
         for output in ["/w/a/out", "/w/a/out/x/y", "/w/a/libx.a", "/w/.buildnet/graph", "/elsewhere"] {
