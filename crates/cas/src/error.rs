@@ -89,9 +89,7 @@ impl CasError {
             Self::ReadOnly { dir } => Self::ReadOnly { dir: dir.clone() },
             Self::Latched { dir, reason } => Self::Latched { dir: dir.clone(), reason: reason.clone() },
             Self::Changed { path } => Self::Changed { path: path.clone() },
-            Self::Format { dir, found, expected } => {
-                Self::Format { dir: dir.clone(), found: found.clone(), expected }
-            }
+            Self::Format { dir, found, expected } => Self::Format { dir: dir.clone(), found: found.clone(), expected },
             Self::Io { action, path, source } => Self::Io { action, path: path.clone(), source: again(source) },
         }
     }
@@ -109,14 +107,18 @@ impl Diagnostic for CasError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Mismatch { .. } => "the sender damaged the content or computed the digest of something else; send it again".into(),
+            Self::Mismatch { .. } => {
+                "the sender damaged the content or computed the digest of something else; send it again".into()
+            }
             Self::DiskFull { .. } => {
                 "free some space, or lower the cache's size limit and run `buildnet cache gc`".into()
             }
             Self::ReadOnly { dir } => {
                 format!("make {} writable for this user, or choose another place with `--cache-dir`", dir.display())
             }
-            Self::Latched { .. } => "check the disk (kernel log, SMART), then start again; what was acknowledged before is kept".into(),
+            Self::Latched { .. } => {
+                "check the disk (kernel log, SMART), then start again; what was acknowledged before is kept".into()
+            }
             Self::Changed { path } => {
                 format!("let nothing write {} during the build, or exclude it from the inputs", path.display())
             }

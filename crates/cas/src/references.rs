@@ -38,8 +38,5 @@ impl References {
 pub(crate) fn files_of_tree(tree: &Digest, message: &reapi::Tree) -> Result<Vec<Digest>, ParseDigestError> {
     let directories = message.root.iter().chain(&message.children);
     let files = directories.flat_map(|directory| &directory.files);
-    files
-        .filter_map(|file| file.digest.as_ref())
-        .map(|digest| Digest::from_reapi(tree.function(), digest))
-        .collect()
+    files.filter_map(|file| file.digest.as_ref()).map(|digest| Digest::from_reapi(tree.function(), digest)).collect()
 }
