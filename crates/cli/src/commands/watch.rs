@@ -56,9 +56,9 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
             eprintln!("Waiting for changes; Ctrl-C ends.");
         }
         let (changes, waiting) = (sender.clone(), service.clone());
-        let watched = request.clone();
-        let watcher = runtime.spawn(async move {
-            let input = match wait(&waiting, &watched).await {
+        let wanted = request.clone();
+        let waiter = runtime.spawn(async move {
+            let input = match wait(&waiting, &wanted).await {
                 Ok(()) => Input::Changed,
                 Err(error) => Input::Ended(Err(error)),
             };
@@ -66,7 +66,7 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
         });
         let next =
             inputs.iter().find(|input| matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_))));
-        watcher.abort();
+        waiter.abort();
         match next {
             Some(Input::Changed) => {}
             Some(Input::Ended(Err(error))) => return Err(error),

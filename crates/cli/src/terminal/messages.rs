@@ -109,7 +109,7 @@ impl Teller {
                     return String::new();
                 }
                 let mark = self.style.paint(Ink::Good, self.style.check());
-                self.row(task, &mark.to_string(), tier.name(), Style::tier_ink(tier), &self.why(task))
+                self.row(task, &mark.to_string(), tier.name(), Style::tier_ink(tier), &why(task))
             }
             (TaskOutcome::Skipped | TaskOutcome::Cancelled, _) if self.verbosity < Verbosity::Verbose => String::new(),
             (TaskOutcome::Skipped, _) => self.row(task, " ", "skipped", Ink::Dim, ""),
@@ -141,14 +141,6 @@ impl Teller {
     fn unchanged(self, task: &str) -> String {
         let (mark, name) = (self.style.paint(Ink::Good, self.style.check()), pad(&clean(task, false), 28));
         format!("{mark} {name} {}\n", self.style.paint(Ink::Good, Tier::Instant.name()))
-    }
-
-    /// Why a task was not instant, in a few words.
-    fn why(self, task: &TaskSummary) -> String {
-        match &task.reason {
-            None | Some(Reason::FirstRun) => String::new(),
-            Some(reason) => clean(&reason_in_short(reason), false),
-        }
     }
 
     fn failure(self, task: &TaskSummary) -> String {
@@ -250,6 +242,14 @@ impl Teller {
 /// Cleans a text of several lines, which are set out by themselves.
 fn lines_clean(text: &str) -> String {
     text.lines().map(|line| clean(line, false)).collect::<Vec<_>>().join("\n")
+}
+
+/// Why a task was not instant, in a few words.
+fn why(task: &TaskSummary) -> String {
+    match &task.reason {
+        None | Some(Reason::FirstRun) => String::new(),
+        Some(reason) => clean(&reason_in_short(reason), false),
+    }
 }
 
 /// A reason in a few words, for the end of a line.
