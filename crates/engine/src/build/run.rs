@@ -73,11 +73,23 @@ pub(super) async fn run(
     }
     let execution = execution(task, spec, session, &assembled, identities);
     let mut delay = FIRST_DELAY;
+    let mut told = 0;
     loop {
         summary.attempts += 1;
         let attempt = summary.attempts;
-        session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+        if told < attempt {
+            session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+            told = attempt;
+        }
         match attempt_once(task, session, &execution, &assembled, &cancel, summary, spec.cache).await {
+            Err(BuildError::Executor(error)) if matches!(*error, ExecutorError::Lost { .. }) => {
+                let ExecutorError::Lost { digest, path } = *error else { continue };
+                if !session.heal(&path, &digest)? {
+                    return Err(BuildError::Rewind);
+                }
+                // The command was not started yet.
+                summary.attempts -= 1;
+            }
             Err(error)
                 if error.category() == ErrorCategory::Environment
                     && attempt <= spec.retries

@@ -47,6 +47,8 @@ pub(super) async fn compute(task: &TaskName, ctx: &Context) -> Result<Arc<TaskVa
             }
             Ok(value)
         }
+        // The task is computed once more in this build: nothing is to be told yet.
+        Err(BuildError::Rewind) => Err(BuildError::Rewind.into()),
         Err(error) => {
             summary.outcome = match error {
                 BuildError::Cancelled => TaskOutcome::Cancelled,
@@ -150,6 +152,7 @@ fn because(dependency: &TaskName, failure: &Failure) -> BuildError {
         Some(BuildError::Skipped { because }) => BuildError::Skipped { because: because.clone() },
         Some(BuildError::Cancelled) => BuildError::Cancelled,
         Some(BuildError::Stopped) => BuildError::Stopped,
+        Some(BuildError::Rewind) => BuildError::Rewind,
         Some(BuildError::WouldRun) => BuildError::WouldRun,
         _ if failure.is_cancelled() => BuildError::Cancelled,
         _ => BuildError::Skipped { because: dependency.clone() },
