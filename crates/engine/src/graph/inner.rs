@@ -116,10 +116,7 @@ impl Inner {
             return Step::Ready(value);
         }
         let flight = if let Some(flight) = state.node(id).flight.clone() {
-            if flight.cancel.is_cancelled() {
-                // Given up by everybody else: wait for its end, then start again.
-                return Step::Wait(Waiter::new(self.clone(), flight, false, None));
-            }
+            // It may be cancelled already; then this waits for its end, and starts it again.
             flight
         } else {
             let flight = Arc::new(Flight::new());
@@ -136,7 +133,7 @@ impl Inner {
                 Err(cycle) => return Step::Failed(cycle_failure(state, &cycle)),
             },
         };
-        Step::Wait(Waiter::new(self.clone(), flight, true, edge))
+        Step::Wait(Waiter::new(self.clone(), flight, edge))
     }
 
     fn launch(self: &Arc<Self>, run: &Arc<Run>, starts: Vec<Start>) {

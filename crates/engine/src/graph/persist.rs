@@ -33,11 +33,13 @@ pub struct Registry {
     kinds: HashMap<&'static str, Kind>,
 }
 
+/// From a key's bytes to the key and its hash.
+type Decode = fn(&[u8], &DefaultHashBuilder) -> Option<(Arc<dyn AnyKey>, u64)>;
+
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     version: u32,
-    /// A key and its hash.
-    decode: fn(&[u8], &DefaultHashBuilder) -> Option<(Arc<dyn AnyKey>, u64)>,
+    decode: Decode,
 }
 
 impl Registry {
