@@ -75,10 +75,14 @@ impl Inner {
         read: impl Fn(&mut State, NodeId) -> Option<R>,
     ) -> Vec<Result<R, Failure>> {
         let mut starts = Vec::new();
-        let steps: Vec<Step<R>> = {
+        // Outlives the lock, which waiters take when they are dropped.
+        let mut steps: Vec<Step<R>> = Vec::with_capacity(ids.len());
+        {
             let mut state = self.state.lock();
-            ids.iter().map(|&id| self.step(&mut state, run, id, waiting, &mut starts, &read)).collect()
-        };
+            for &id in ids {
+                steps.push(self.step(&mut state, run, id, waiting, &mut starts, &read));
+            }
+        }
         self.launch(run, starts);
         let mut results = Vec::with_capacity(ids.len());
         for (&id, mut step) in ids.iter().zip(steps) {

@@ -97,11 +97,12 @@ pub struct Leaf<K: Key> {
 
 enum Stored {
     Ready(AnyValue),
-    Encoded { bytes: Arc<[u8]>, range: std::ops::Range<u32> },
+    Encoded { bytes: Arc<Vec<u8>>, range: std::ops::Range<u32> },
 }
 
 impl<K: Key> Leaf<K> {
     /// The key.
+    #[expect(clippy::missing_panics_doc, reason = "never panics: `leaves` takes nodes with keys of this type only")]
     pub fn key(&self) -> &K {
         self.key.as_any().downcast_ref().expect("`leaves` takes keys of this type only")
     }

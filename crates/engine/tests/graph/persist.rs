@@ -148,6 +148,10 @@ async fn a_state_that_cannot_be_written_stays_unsaved() {
     let error = graph.save(&directory.path().join("missing").join("graph"), &registry()).unwrap_err();
     assert_eq!(error.category(), ErrorCategory::Environment);
     assert!(graph.unsaved());
+    let unregistered =
+        graph.save(&directory.path().join("graph"), &Registry::new("test 1").with::<Leaf>()).unwrap_err();
+    assert_eq!(unregistered.to_string(), "keys of kind `formula` are not registered");
+    assert!(graph.unsaved());
 }
 
 #[tokio::test]
