@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use buildnet_digest::{Diagnostic, DigestFunction, ErrorCategory, protobuf, reapi};
 use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::{
-    CancelHandle, Executed, Execution, ExecutorError, HostMount, Limits, Mode, Outputs, StateDir, Status, place,
+    CancelHandle, Executed, Execution, ExecutorError, Limits, Mode, Outputs, StateDir, Status, place,
 };
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -164,11 +164,7 @@ fn execution(
         path,
         directories: vec![spec.directory.clone()],
         inputs: assembled.inputs.clone(),
-        host_mounts: spec
-            .host_inputs
-            .iter()
-            .map(|input| HostMount { source: input.source.clone(), target: input.target.clone() })
-            .collect(),
+        host_mounts: assembled.mounts.clone(),
         outputs: spec.outputs.clone(),
         state: spec.state.iter().map(|path| StateDir { path: path.clone(), host: session.state.join(path) }).collect(),
         mode: match spec.sandbox {
