@@ -186,7 +186,9 @@ impl Builder {
     ) -> Result<BuildReport, BuildError> {
         let began = Instant::now();
         let mut known = self.running.lock().await;
-        let (command, tasks) = (options.command.clone(), plan.tasks.len() as u64);
+        // A task without commands only groups others: nobody waits for it.
+        let tasks = plan.tasks.values().filter(|spec| !spec.commands.is_empty()).count() as u64;
+        let command = options.command.clone();
         let workspace = self.root.path().display().to_string();
         bus.publish(Some(id), EventKind::BuildStarted { workspace, command, tasks });
         let result = self.locked(&mut known, plan, options, changes, bus, id, cancel, began).await;

@@ -167,11 +167,7 @@ fn execution(
     variables.extend(environment);
     variables.remove("PATH");
     let mut path = spec.path.clone();
-    let mut host_mounts: Vec<HostMount> = spec
-        .host_inputs
-        .iter()
-        .map(|input| HostMount { source: input.source.clone(), target: input.target.clone() })
-        .collect();
+    let mut host_mounts = assembled.mounts.clone();
     for (_, tool) in &identities.tools {
         for place in &tool.mounts {
             if !host_mounts.iter().any(|mount| place.starts_with(&mount.target)) {
