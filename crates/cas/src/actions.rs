@@ -49,7 +49,8 @@ impl Core {
     /// The newest record of an action's result, without what it refers to.
     pub(crate) fn newest_result(&self, action: &Digest) -> Result<Option<reapi::ActionResult>, CasError> {
         let key = Key::action(action);
-        // Marks it as used, and looks for what others wrote when it is not known here.
+        // Another process may have put a newer one, or removed it.
+        self.index.refresh().map_err(|error| self.index_failed(error))?;
         if self.locate(&[key])?[0].is_none() {
             return Ok(None);
         }

@@ -1,5 +1,6 @@
 //! Appending records: the active segment, and group commit.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -235,15 +236,16 @@ impl Core {
     pub(crate) fn seal(&self, segment: &Arc<Segment>, file: &dyn DiskFile) -> Result<(), CasError> {
         let failed = |error| CasError::io("seal", segment.path(), error);
         self.sync_to(segment, file, segment.end())?;
-        // Threads that committed last may still be writing their entries: they are read from the segment instead.
+        // Entries may be missing: threads that committed last may still be writing theirs, or the disk was full.
         let whole = Arc::clone(segment);
         let scan = || -> io::Result<()> {
-            let known = whole.all_entries(&*self.disk)?;
+            let known: HashSet<u32> = whole.all_entries(&*self.disk)?.iter().map(|(entry, _)| entry.ordinal).collect();
             if known.len() != whole.count() as usize {
                 let again = Segment::new(self.index.segments_dir(), whole.salt, true);
-                for (entry, time) in again.scan(&*self.disk, true)?.entries {
-                    if whole.used(entry.ordinal) == 0 {
-                        whole.write_entries(&*self.disk, &[(entry, time)])?;
+                for (entry, time) in again.scan(&*self.disk)?.entries {
+                    if !known.contains(&entry.ordinal) {
+                        let used = whole.used(entry.ordinal).max(time);
+                        whole.write_entries(&*self.disk, &[(entry, used)])?;
                     }
                 }
             }
@@ -254,6 +256,8 @@ impl Core {
         let temporary = self.temporary();
         let lock = self.disk.open(&self.dir.join("lock/tables"), Open::Create).map_err(failed)?;
         lock.lock().map_err(failed)?;
+        // Others may have merged tables since.
+        self.index.refresh().map_err(failed)?;
         self.index.write_table(segment, &temporary).map_err(failed)
     }
 

@@ -42,6 +42,20 @@ pub(crate) struct Core {
     this: Weak<Self>,
 }
 
+/// What a simulation sets otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    pub(crate) threads: bool,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Tuning {
+    /// Some hundred segments: eviction works by segments, and each costs two open files.
+    pub(crate) fn of(options: &StoreOptions) -> Self {
+        Self { threads: true, segment_bytes: (options.max_bytes / 128).clamp(256 << 10, 512 << 20) }
+    }
+}
+
 /// Counts since the store was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -82,7 +96,7 @@ impl Core {
         dir: &Path,
         options: StoreOptions,
         disk: Arc<dyn Disk>,
-        threads: bool,
+        tuning: Tuning,
     ) -> Result<Arc<Self>, CasError> {
         let failed = |error| CasError::io("open the cache in", dir, error);
         match read_format(&*disk, dir) {
@@ -100,8 +114,7 @@ impl Core {
         Ok(Arc::new_cyclic(|this| Self {
             index: Index::new(Arc::clone(&disk), dir, writable),
             dir: dir.to_owned(),
-            // Some hundred segments: eviction works by segments, and each costs two open files.
-            segment_bytes: (options.max_bytes / 128).clamp(256 << 10, 512 << 20),
+            segment_bytes: tuning.segment_bytes,
             disk,
             options,
             appender: Appender::default(),
@@ -112,7 +125,7 @@ impl Core {
             newest_lease: AtomicU64::new(0),
             unchecked: AtomicU64::new(0),
             collecting: AtomicBool::new(false),
-            threads,
+            threads: tuning.threads,
             usage: Mutex::new(None),
             this: this.clone(),
         }))

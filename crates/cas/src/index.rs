@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::disk::Disk;
-use crate::record::{Entry, Key};
+use crate::record::{Entry, Key, Kind};
 use crate::segment::{DEAD, Segment, Trust};
 use crate::table::{Merge, Table};
 
@@ -60,8 +60,10 @@ struct Covered {
 pub(crate) struct View {
     loaded: bool,
     versions: (u64, u64),
-    /// Records of segments that no table covers. Of several with one key the one found last.
+    /// Blobs in segments that no table covers. Of several with one key the one found last.
     delta: Delta,
+    /// Action results in segments that no table covers: the last of each segment.
+    actions: HashMap<Key, Vec<Located>, std::hash::BuildHasherDefault<Spread>>,
     tables: Vec<Covered>,
     segments: HashMap<u64, Arc<Segment>>,
     /// Segments that no table covers.
@@ -76,12 +78,14 @@ impl View {
 
     /// All records with this key, which matter for action results: the latest counts.
     pub(crate) fn find_all(&self, key: &Key) -> impl Iterator<Item = (&Arc<Segment>, Entry)> {
-        let delta = self.delta.get(key).map(|found| (&found.segment, found.entry));
+        let actions = if key.kind == Kind::Action { self.actions.get(key) } else { None };
+        let delta = self.delta.get(key).into_iter().chain(actions.into_iter().flatten().rev());
         let tables = self.tables.iter().rev().flat_map(move |covered| {
             let found = covered.table.find(key);
             found.filter_map(|entry| Some((covered.segments.get(entry.segment as usize)?.as_ref()?, entry)))
         });
-        delta.into_iter().chain(tables).filter(|(segment, entry)| Located::live(segment, entry))
+        let delta = delta.map(|found| (&found.segment, found.entry));
+        delta.chain(tables).filter(|(segment, entry)| Located::live(segment, entry))
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
@@ -90,7 +94,7 @@ impl View {
 
     /// Entries in memory, those of evicted segments included.
     pub(crate) fn entries(&self) -> usize {
-        self.delta.len() + self.tables.iter().map(|covered| covered.table.len()).sum::<usize>()
+        self.delta.len() + self.actions.len() + self.tables.iter().map(|covered| covered.table.len()).sum::<usize>()
     }
 
     pub(crate) fn open(&self) -> &[Arc<Segment>] {
@@ -98,8 +102,20 @@ impl View {
     }
 
     fn insert(&mut self, segment: &Arc<Segment>, entries: impl IntoIterator<Item = Entry>) {
-        for entry in entries {
-            self.delta.insert(entry.key, Located { segment: Arc::clone(segment), entry });
+        // A removed record must not hide a copy in another segment.
+        for entry in entries.into_iter().filter(|entry| segment.used(entry.ordinal) != DEAD) {
+            let found = Located { segment: Arc::clone(segment), entry };
+            if entry.key.kind == Kind::Action {
+                let known = self.actions.entry(entry.key).or_default();
+                match known.iter_mut().find(|known| known.segment.salt == segment.salt) {
+                    // Threads may get here in another order than they wrote in.
+                    Some(same) if same.entry.ordinal > entry.ordinal => {}
+                    Some(same) => *same = found,
+                    None => known.push(found),
+                }
+            } else {
+                self.delta.insert(entry.key, found);
+            }
         }
     }
 
@@ -293,8 +309,11 @@ impl Index {
             entries = segment.read_new(disk)?;
         }
         let complete = matches!(trust, Trust::Sealed { count } if count == segment.count());
-        if thorough && !complete {
-            let scan = segment.scan(disk, trust != Trust::SameBoot)?;
+        // Where an entry could not be written, those after it are behind a hole.
+        let stuck = entries.is_empty() && segment.has_new(disk);
+        if (thorough || stuck) && !complete {
+            // What a living process is writing lies at the end, and is known when it is whole.
+            let scan = segment.scan(disk)?;
             for (entry, time) in &scan.entries {
                 segment.remember_used(entry.ordinal, *time);
             }
@@ -314,7 +333,7 @@ impl Index {
         segment.create_sidecar(disk)?;
         let mut entries = if trust == Trust::None { Vec::new() } else { segment.read_new(disk)? };
         if !matches!(trust, Trust::Sealed { count } if count == segment.count()) {
-            let scan = segment.scan(disk, true)?;
+            let scan = segment.scan(disk)?;
             if scan.damaged > 0 {
                 tracing::warn!(segment = %segment.path().display(), "cut the unfinished or damaged part of a segment");
             }
@@ -391,7 +410,10 @@ impl Index {
         view.arrange(tables);
         drop(view);
         for old in &chosen {
-            self.disk.remove(&self.tables_dir.join(&old.name))?;
+            match self.disk.remove(&self.tables_dir.join(&old.name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }

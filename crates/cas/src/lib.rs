@@ -22,6 +22,10 @@ mod put;
 mod record;
 mod references;
 mod segment;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod table;
 mod verify;

@@ -107,9 +107,12 @@ impl Core {
 
     /// False when the record's file is gone.
     fn mark_used(&self, found: &Located, now: u32) -> bool {
-        if found.entry.key.kind == Kind::Large && self.disk.size(&large::path_of(self, found)).is_err() {
-            found.segment.remember_used(found.entry.ordinal, DEAD);
-            return false;
+        if found.entry.key.kind == Kind::Large {
+            let size = self.disk.size(&large::path_of(self, found));
+            if size.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                found.segment.remember_used(found.entry.ordinal, DEAD);
+                return false;
+            }
         }
         if let Err(error) = found.segment.touch(&*self.disk, found.entry.ordinal, now) {
             tracing::debug!(%error, "cannot record a use");

@@ -247,9 +247,9 @@ impl Segment {
         }
     }
 
-    /// Records beyond those known, found by reading the segment itself, each with its time. With `resync` damaged
-    /// stretches are skipped; without, the scan stops at the first, which another process may be writing.
-    pub(crate) fn scan(&self, disk: &dyn Disk, resync: bool) -> io::Result<Scan> {
+    /// Records beyond those known, found by reading the segment itself, each with its time. Damaged stretches are skipped:
+    /// the salt at each record's start is found again.
+    pub(crate) fn scan(&self, disk: &dyn Disk) -> io::Result<Scan> {
         let file = self.file(disk)?;
         let size = file.size()?;
         let mut window = Window { file: &*file, bytes: Vec::new(), start: 0 };
@@ -266,12 +266,11 @@ impl Segment {
                     found.entries.push((header.entry, seconds));
                     in_damage = false;
                 }
-                None if resync => {
+                None => {
                     found.damaged += u64::from(!in_damage);
                     in_damage = true;
                     position += 8;
                 }
-                None => break,
             }
         }
         Ok(found)

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::blob::{BlobReader, BlobWriter};
-use crate::core::Core;
+use crate::core::{Core, Tuning};
 use crate::disk::RealDisk;
 use crate::error::CasError;
 use crate::evict::Goal;
@@ -29,17 +29,15 @@ impl Store {
     /// Opens the store in `dir`, which is created when missing, in a time that does not depend on what it holds. The
     /// index is read at the first use.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, CasError> {
-        Ok(Self { core: Core::open(dir, options, Arc::new(RealDisk::new()), true)? })
+        let tuning = Tuning::of(&options);
+        Ok(Self { core: Core::open(dir, options, Arc::new(RealDisk::new()), tuning)? })
     }
 
-    /// Over another disk, with all work done in the calling thread.
+    /// Over another disk, with all work done in the calling thread and small segments.
     #[cfg(test)]
-    pub(crate) fn open_on(
-        dir: &Path,
-        options: StoreOptions,
-        disk: Arc<dyn crate::disk::Disk>,
-    ) -> Result<Self, CasError> {
-        Ok(Self { core: Core::open(dir, options, disk, false)? })
+    pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: StoreOptions) -> Result<Self, CasError> {
+        let tuning = Tuning { threads: false, segment_bytes: 64 << 10 };
+        Ok(Self { core: Core::open(Path::new("/cache"), options, disk, tuning)? })
     }
 
     /// The store's directory.

@@ -103,6 +103,40 @@ fn cancelling_ends_grandchildren() {
 }
 
 #[test]
+fn a_killed_caller_takes_the_command_along() {
+    if !supported("a_killed_caller_takes_the_command_along", &[]) {
+        return;
+    }
+    let host = tempfile::tempdir().expect("a temporary directory can be made");
+    let program = std::env::current_exe().expect("this program has a path");
+    let mut caller = std::process::Command::new(program)
+        .args(["--ignored", "--exact", "lingers_until_killed"])
+        .env("SANDBOX_TEST_DIR", host.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("this program can be run again");
+    while beats(host.path()) == 0 {
+        assert!(caller.try_wait().expect("the caller can be waited for").is_none(), "the caller has ended");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    caller.kill().expect("the caller can be killed");
+    caller.wait().expect("the caller can be waited for");
+    std::thread::sleep(Duration::from_millis(200));
+    let soon_after = beats(host.path());
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(beats(host.path()), soon_after, "a grandchild lives on");
+}
+
+#[test]
+#[ignore = "runs until it is killed, by another test"]
+fn lingers_until_killed() {
+    let dir = std::env::var_os("SANDBOX_TEST_DIR").expect("the other test sets it");
+    let mut request = script(&format!("{LINGERING} sleep 100"));
+    request.mounts = vec![common::mount(dir, "/w", buildnet_sandbox::MountKind::ReadWrite)];
+    let _ = run(&request, &mut |_| {}, &CancelHandle::new());
+}
+
+#[test]
 fn without_isolation_the_group_is_killed() {
     let cancel = CancelHandle::new();
     let mut request = script("sleep 100 & sleep 100");
@@ -143,7 +177,7 @@ while True:
         let mut request = command(["/usr/bin/python3", "-c", grow]);
         request.mode = mode;
         request.limits.memory = Some(200 << 20);
-        request.limits.wall = Some(Duration::from_secs(60));
+        request.limits.wall = Some(Duration::from_mins(1));
         let (exit, output) = output_of(&request);
         if common::capabilities().has(Feature::MemoryCgroup) {
             assert_eq!(exit.status, Status::OutOfMemory, "{mode:?}: {output}");
@@ -177,7 +211,7 @@ os._exit(1 if failed else 0)
 ";
     let mut request = command(["/usr/bin/python3", "-c", grow]);
     request.limits.memory = Some(200 << 20);
-    request.limits.wall = Some(Duration::from_secs(60));
+    request.limits.wall = Some(Duration::from_mins(1));
     assert_eq!(output_of(&request).0.status, Status::OutOfMemory);
 }
 
@@ -208,4 +242,9 @@ fn usage_is_that_of_the_command() {
     assert!(exit.usage.peak_memory > 100 << 10 && exit.usage.peak_memory < 100 << 20, "{exit:?}");
     let (exit, _) = output_of(&script("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"));
     assert!(exit.usage.cpu_us > 10_000, "{exit:?}");
+}
+
+#[test]
+fn an_ordinary_user_gets_the_same() {
+    common::again_as_ordinary_user("an_ordinary_user_gets_the_same");
 }

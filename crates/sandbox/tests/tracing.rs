@@ -84,3 +84,8 @@ fn names_the_header_a_compiler_misses() {
     assert_eq!(exit.status, buildnet_sandbox::Status::Exited(1), "{output}");
     assert!(exit.sought.contains(&PathBuf::from("/buildnet/work/src/absent.h")), "{exit:?}");
 }
+
+#[test]
+fn an_ordinary_user_gets_the_same() {
+    common::again_as_ordinary_user("an_ordinary_user_gets_the_same");
+}

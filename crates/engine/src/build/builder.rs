@@ -28,6 +28,9 @@ use super::task::micros;
 use super::tools;
 use crate::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Request, Services, Transaction};
 
+/// Most times in one build that lost outputs are made again.
+const MAX_REWINDS: usize = 3;
+
 /// Which save the graph belongs to: the table of the tasks carries the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct GenerationKey;
@@ -183,7 +186,9 @@ impl Builder {
     ) -> Result<BuildReport, BuildError> {
         let began = Instant::now();
         let mut known = self.running.lock().await;
-        let (command, tasks) = (options.command.clone(), plan.tasks.len() as u64);
+        // A task without commands only groups others: nobody waits for it.
+        let tasks = plan.tasks.values().filter(|spec| !spec.commands.is_empty()).count() as u64;
+        let command = options.command.clone();
         let workspace = self.root.path().display().to_string();
         bus.publish(Some(id), EventKind::BuildStarted { workspace, command, tasks });
         let result = self.locked(&mut known, plan, options, changes, bus, id, cancel, began).await;
@@ -232,7 +237,15 @@ impl Builder {
             transaction.commit();
         }
         let request = Request { cancel: cancel.clone(), services: Services::new().with(Arc::clone(&session)) };
-        let evaluation = self.graph.evaluate(&keys, &request).await;
+        let mut evaluation = self.graph.evaluate(&keys, &request).await;
+        for _ in 0..MAX_REWINDS {
+            let lost = std::mem::take(&mut session.progress().lost);
+            if lost.is_empty() || cancel.is_cancelled() {
+                break;
+            }
+            self.rewind(&plan, &lost);
+            evaluation = self.graph.evaluate(&keys, &request).await;
+        }
         let failures = evaluation.values.iter().filter_map(|value| value.as_ref().err());
         let mut internal = None;
         for failure in failures {
@@ -265,6 +278,18 @@ impl Builder {
         };
         let saved_us = progress.saved_us;
         Ok(BuildReport { outcome, counts, duration_us: micros(began), decision_us, saved_us })
+    }
+
+    /// Has the tasks that made lost outputs computed again: the cache cannot answer for them, so they run.
+    fn rewind(&self, plan: &Plan, lost: &[String]) {
+        let mut transaction = self.graph.begin();
+        for key in plan.tasks.keys().cloned().map(TaskKey) {
+            let made = self.graph.peek(&key);
+            if made.is_some_and(|made| lost.iter().any(|path| made.outputs.get(path).is_some())) {
+                transaction.invalidate(&key);
+            }
+        }
+        transaction.commit();
     }
 
     /// Takes the workspace's lock: another process may build here.

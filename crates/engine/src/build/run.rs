@@ -73,11 +73,23 @@ pub(super) async fn run(
     }
     let execution = execution(task, spec, session, &assembled, identities);
     let mut delay = FIRST_DELAY;
+    let mut told = 0;
     loop {
         summary.attempts += 1;
         let attempt = summary.attempts;
-        session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+        if told < attempt {
+            session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+            told = attempt;
+        }
         match attempt_once(task, session, &execution, &assembled, &cancel, summary, spec.cache).await {
+            Err(BuildError::Executor(error)) if matches!(*error, ExecutorError::Lost { .. }) => {
+                let ExecutorError::Lost { digest, path } = *error else { continue };
+                if !session.heal(&path, &digest)? {
+                    return Err(BuildError::Rewind);
+                }
+                // The command was not started yet.
+                summary.attempts -= 1;
+            }
             Err(error)
                 if error.category() == ErrorCategory::Environment
                     && attempt <= spec.retries
@@ -155,11 +167,7 @@ fn execution(
     variables.extend(environment);
     variables.remove("PATH");
     let mut path = spec.path.clone();
-    let mut host_mounts: Vec<HostMount> = spec
-        .host_inputs
-        .iter()
-        .map(|input| HostMount { source: input.source.clone(), target: input.target.clone() })
-        .collect();
+    let mut host_mounts = assembled.mounts.clone();
     for (_, tool) in &identities.tools {
         for place in &tool.mounts {
             if !host_mounts.iter().any(|mount| place.starts_with(&mount.target)) {

@@ -75,6 +75,8 @@ pub(super) struct Progress {
     pub(super) counts: TierCounts,
     pub(super) saved_us: u64,
     pub(super) environment_failed: bool,
+    /// Outputs that tasks needed and that are nowhere any more.
+    pub(super) lost: Vec<String>,
 }
 
 impl Session {
@@ -184,6 +186,22 @@ impl Session {
             return;
         }
         self.progress.lock().environment_failed = true;
+    }
+
+    /// Puts an output of a dependency into the store again, from the workspace if it lies there untouched. Otherwise remembers
+    /// that it is lost. Returns whether it is there now.
+    pub(super) fn heal(&self, path: &str, digest: &Digest) -> Result<bool, BuildError> {
+        let owner = self.plan.tasks.keys().find_map(|task| {
+            self.table
+                .with(task, |state| state?.placed.as_ref().filter(|placed| placed.outputs.get(path).is_some()).cloned())
+        });
+        if owner.is_some_and(|placed| placed.changed(self.root()).is_none())
+            && self.executor.store().put_file(digest.function(), &self.root().join(path))? == *digest
+        {
+            return Ok(true);
+        }
+        self.progress.lock().lost.push(path.to_owned());
+        Ok(false)
     }
 
     pub(super) fn progress(&self) -> parking_lot::MutexGuard<'_, Progress> {

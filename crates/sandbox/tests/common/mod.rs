@@ -68,3 +68,37 @@ pub(crate) fn supported(test: &str, features: &[Feature]) -> bool {
     }
     true
 }
+
+/// Runs the tests of this program again as an ordinary user, all but `test`, which calls this. Where this is an ordinary user
+/// already, they run as one anyway.
+pub(crate) fn again_as_ordinary_user(test: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    // SAFETY: takes nothing and cannot fail.
+    #[expect(unsafe_code, reason = "the standard library does not tell the user")]
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        return;
+    }
+    // Where this program lies, others may not be let in.
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("the mode can be set");
+    let copy = dir.path().join("again");
+    std::fs::copy(std::env::current_exe().expect("this program has a path"), &copy).expect("a program can be copied");
+    let mut command = std::process::Command::new(&copy);
+    command.args(["--skip", test, "--nocapture"]).current_dir("/").uid(NOBODY).gid(NOBODY);
+    let output = loop {
+        match command.output() {
+            // A child of another test may have inherited the copy while it was being written.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            result => break result.expect("the copy can be run"),
+        }
+    };
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    for line in printed.lines().filter(|line| line.contains("SKIPPED")) {
+        eprintln!("as an ordinary user: {line}");
+    }
+    assert!(output.status.success(), "as an ordinary user:\n{printed}");
+    assert!(printed.contains("test result: ok"), "{printed}");
+}

@@ -35,9 +35,12 @@ impl Workspace {
         let requested = self.requested(request)?;
         let ids = requested.iter().filter_map(|name| self.index.id(name));
         let lowering = Lowering::new(self);
-        let tasks =
-            self.index.closure(ids).into_iter().map(|id| lowering.spec(id)).map(|spec| (spec.name.clone(), spec));
-        Ok(Plan { root: self.root.clone(), tasks: tasks.collect(), requested })
+        let specs = self.index.closure(ids).into_iter().map(|id| lowering.spec(id));
+        let mut tasks: BTreeMap<TaskName, ActionSpec> = specs.map(|spec| (spec.name.clone(), spec)).collect();
+        for spec in npm::interfaces(self, &tasks) {
+            tasks.insert(spec.name.clone(), spec);
+        }
+        Ok(Plan { root: self.root.clone(), tasks, requested })
     }
 
     /// The tasks that a request names, sorted.
