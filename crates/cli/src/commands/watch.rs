@@ -41,10 +41,12 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
     let runtime = run::runtime()?;
     let service = local::service(context, true);
     let mut request = request(args.task, args.packages, &args.options, context);
+    let mut context = context.clone();
     loop {
-        match run::build_here(&service, &runtime, request.clone(), &sender, &inputs, context) {
+        let mut told = true;
+        match run::build_here(&service, &runtime, request.clone(), &sender, &inputs, &context) {
             Ok(progress) if progress.cancelling => break,
-            Ok(_) => {}
+            Ok(progress) => told = context.teller.tell_idle || !progress.is_idle(),
             // A mistake in the configuration is mended while we watch, but only what was loaded once can be followed.
             Err(error) if service.workbench().watched_directories() > 0 && !context.json => {
                 eprint!("{}", context.teller.error(&error));
@@ -52,7 +54,9 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
             Err(error) => return Err(error),
         }
         request.force = false;
-        if context.show() != Show::Json && context.teller.verbosity > Verbosity::Quiet {
+        // What is written again with the same content is no news, nor is the look at what was not followed before the first build.
+        context.teller.tell_idle = false;
+        if told && context.show() != Show::Json && context.teller.verbosity > Verbosity::Quiet {
             eprintln!("Waiting for changes; Ctrl-C ends.");
         }
         let (changes, waiting) = (sender.clone(), service.clone());

@@ -34,6 +34,8 @@ pub(crate) struct Teller {
     pub(crate) verbosity: Verbosity,
     /// Columns that a line should keep to; none where lines may be of any length.
     pub(crate) columns: Option<usize>,
+    /// Whether a build in which there was nothing to do is worth a summary.
+    pub(crate) tell_idle: bool,
 }
 
 impl Teller {
@@ -171,8 +173,9 @@ impl Teller {
             out.push_str(&self.error(error));
         }
         let Some(finish) = &progress.finish else { return out };
-        let bad = finish.outcome != BuildOutcome::Success;
-        if self.verbosity == Verbosity::Quiet && !bad {
+        let good = finish.outcome == BuildOutcome::Success;
+        let idle = good && !self.tell_idle && progress.is_idle();
+        if idle || (good && self.verbosity == Verbosity::Quiet) {
             return out;
         }
         let (ink, word) = match finish.outcome {

@@ -58,7 +58,11 @@ struct Stage {
 
 impl Stage {
     fn new(columns: u16, rows: u16) -> Self {
-        Self::with(columns, rows, Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None })
+        Self::with(
+            columns,
+            rows,
+            Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None, tell_idle: true },
+        )
     }
 
     fn with(columns: u16, rows: u16, teller: Teller) -> Self {
@@ -286,7 +290,12 @@ fn plain_lines_of_a_whole_build() {
 
 #[test]
 fn colours_where_they_are_wanted() {
-    let teller = Teller { style: Style { color: true, unicode: true }, verbosity: Verbosity::Normal, columns: None };
+    let teller = Teller {
+        style: Style { color: true, unicode: true },
+        verbosity: Verbosity::Normal,
+        columns: None,
+        tell_idle: true,
+    };
     let mut stage = Stage::with(80, 12, teller);
     stage.start(1).event(done("core", Tier::Full, 1200));
     insta::assert_debug_snapshot!(stage.told);
@@ -294,7 +303,11 @@ fn colours_where_they_are_wanted() {
 
 #[test]
 fn quiet_tells_failures_alone() {
-    let mut stage = Stage::with(80, 20, Teller { style: Style::PLAIN, verbosity: Verbosity::Quiet, columns: None });
+    let mut stage = Stage::with(
+        80,
+        20,
+        Teller { style: Style::PLAIN, verbosity: Verbosity::Quiet, columns: None, tell_idle: true },
+    );
     midway(&mut stage);
     assert_eq!(stage.told, "");
     stage.event(failure("ui"));
@@ -307,7 +320,9 @@ fn an_error_names_its_cause_and_what_to_do() {
         causes: vec!["permission denied".into()],
         ..ErrorReport::environment("cannot open the store /c").with_hint("Name another with --cache-dir.")
     };
-    insta::assert_snapshot!(Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None }.error(&report));
+    insta::assert_snapshot!(
+        Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None, tell_idle: true }.error(&report)
+    );
 }
 
 #[test]
