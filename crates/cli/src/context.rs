@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
@@ -125,9 +125,4 @@ pub(crate) fn speaks_unicode() -> bool {
         let locale = locale.to_string_lossy().to_ascii_lowercase();
         locale.contains("utf-8") || locale.contains("utf8") || locale == "c" || locale == "posix"
     })
-}
-
-/// A path as people write it: relative to where they stand if it lies there.
-pub(crate) fn friendly(path: &Path, directory: &Path) -> String {
-    path.strip_prefix(directory).unwrap_or(path).display().to_string()
 }

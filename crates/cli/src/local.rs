@@ -1,6 +1,5 @@
 //! The build service in this process.
 
-use buildnet_daemon::ErrorReport;
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
 
 use crate::context::{Context, environment};
@@ -8,13 +7,10 @@ use crate::context::{Context, environment};
 /// Events held for slow readers. The session reads as they come; this bounds what a terminal that is stopped can hold up.
 const EVENTS: usize = 16_384;
 
-/// Opens the service over the context's cache.
-pub(crate) fn service(context: &Context) -> Result<Service, ErrorReport> {
-    let workbench = LocalWorkbench::new(LocalOptions {
-        cache_dir: context.cache_dir.clone(),
-        watch: false,
-        environment: environment(),
-    });
+/// The service over the context's cache. With `watch` it stays: it keeps workspaces in memory and follows the file system.
+pub(crate) fn service(context: &Context, watch: bool) -> Service {
+    let workbench =
+        LocalWorkbench::new(LocalOptions { cache_dir: context.cache_dir.clone(), watch, environment: environment() });
     let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };
-    Ok(Service::new(workbench, options))
+    Service::new(workbench, options)
 }

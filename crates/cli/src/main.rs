@@ -7,6 +7,8 @@ mod local;
 mod output;
 mod run;
 mod terminal;
+mod time;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -5,10 +5,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::{ClientError, Daemon, Lines};
-use buildnet_daemon::service::{BuildRequest, Cancelled, Service};
+use buildnet_daemon::service::{BuildRequest, Cancelled, Line, Service};
 use buildnet_event::{BuildId, BuildOutcome};
+use tokio::runtime::Runtime;
 
 use crate::context::Context;
+use crate::local;
 use crate::output::{FAILED, exit_code};
 use crate::terminal::input::{Input, Signals};
 use crate::terminal::progress::Progress;
@@ -36,7 +38,7 @@ pub(crate) fn build(request: BuildRequest, context: &Context) -> Result<Progress
         }
     }
     signals.forward(sender.clone());
-    in_process(request, sender, &inputs, context)
+    in_process(request, &sender, &inputs, context)
 }
 
 /// Says why the daemon that runs is not asked.
@@ -86,19 +88,32 @@ fn by_daemon(
 
 fn in_process(
     request: BuildRequest,
-    sender: Sender<Input>,
+    sender: &Sender<Input>,
     inputs: &Receiver<Input>,
     context: &Context,
 ) -> Result<Progress, ErrorReport> {
     let runtime = runtime()?;
-    let service = crate::local::service(context)?;
-    let stream = {
+    let service = local::service(context, false);
+    let progress = build_here(&service, &runtime, request, sender, inputs, context);
+    runtime.block_on(service.shut_down(false));
+    progress
+}
+
+/// Builds with a service of this process, and shows it.
+pub(crate) fn build_here(
+    service: &Service,
+    runtime: &Runtime,
+    request: BuildRequest,
+    sender: &Sender<Input>,
+    inputs: &Receiver<Input>,
+    context: &Context,
+) -> Result<Progress, ErrorReport> {
+    let mut stream = {
         let _inside = runtime.enter();
         service.build(request)?
     };
-    let id = stream.id();
+    let (id, sender) = (stream.id(), sender.clone());
     runtime.spawn(async move {
-        let mut stream = stream;
         while let Some(line) = stream.next().await {
             if sender.send(Input::Line(line)).is_err() {
                 return;
@@ -106,9 +121,33 @@ fn in_process(
         }
         let _ = sender.send(Input::Ended(Ok(())));
     });
-    let progress = session::run(inputs, context.show(), context.teller, |again| interrupt(&service, id, again))?;
-    runtime.block_on(service.shut_down(false));
-    Ok(progress)
+    session::run(inputs, context.show(), context.teller, |again| interrupt(service, id, again))
+}
+
+/// Asks for a build that shows nothing, and returns all that it told.
+pub(crate) fn gather(request: BuildRequest, context: &Context) -> Result<Vec<Line>, ErrorReport> {
+    if context.use_daemon {
+        match context.daemon.build(&request) {
+            Ok(Some(lines)) => return lines.map(|line| line.map_err(|error| error.report())).collect(),
+            Ok(None) => {}
+            Err(error @ (ClientError::Refused(_) | ClientError::Connection { .. })) => return Err(error.report()),
+            Err(error) => note_unused(&error, context),
+        }
+    }
+    let runtime = runtime()?;
+    let service = local::service(context, false);
+    let mut stream = {
+        let _inside = runtime.enter();
+        service.build(request)?
+    };
+    Ok(runtime.block_on(async {
+        let mut lines = Vec::new();
+        while let Some(line) = stream.next().await {
+            lines.push(line);
+        }
+        service.shut_down(false).await;
+        lines
+    }))
 }
 
 fn interrupt(service: &Service, id: BuildId, again: bool) {
@@ -119,7 +158,7 @@ fn interrupt(service: &Service, id: BuildId, again: bool) {
 }
 
 /// The runtime that builds in this process.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ErrorReport> {
+pub(crate) fn runtime() -> Result<Runtime, ErrorReport> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

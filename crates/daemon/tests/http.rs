@@ -18,7 +18,10 @@ fn status(answer: &str) -> &str {
 }
 
 /// Calls the blocking client from a test's runtime.
-async fn client<T: Send + 'static>(running: &Running, call: impl FnOnce(buildnet_daemon::client::Daemon) -> T + Send + 'static) -> T {
+async fn client<T: Send + 'static>(
+    running: &Running,
+    call: impl FnOnce(buildnet_daemon::client::Daemon) -> T + Send + 'static,
+) -> T {
     let daemon = running.daemon.clone();
     tokio::task::spawn_blocking(move || call(daemon)).await.unwrap()
 }
@@ -50,7 +53,9 @@ async fn what_answers_but_is_no_daemon_is_told_apart() {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         use std::io::{Read, Write};
-        for (stream, answer) in listener.incoming().zip(["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]) {
+        for (stream, answer) in
+            listener.incoming().zip(["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"])
+        {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]);
             stream.write_all(answer.as_bytes()).unwrap();
@@ -158,7 +163,11 @@ async fn bodies_and_headers_are_bounded() {
     let big = format!("{{\"task\": \"{}\"}}", "x".repeat(5 << 20));
     let claim = big.len();
     // The refusal may come before all of the body is sent; the claim alone is enough for it.
-    let answer = raw(running.address, format!("POST /build HTTP/1.1\r\nconnection: close\r\n{json}content-length: {claim}\r\n\r\n")).await;
+    let answer = raw(
+        running.address,
+        format!("POST /build HTTP/1.1\r\nconnection: close\r\n{json}content-length: {claim}\r\n\r\n"),
+    )
+    .await;
     assert_eq!(status(&answer), "413", "{answer}");
     let answer = request(running.address, "GET /health", &format!("{HOST}x: {}\r\n", "y".repeat(100_000)), "").await;
     assert_eq!(status(&answer), "431", "{answer}");

@@ -53,9 +53,13 @@ async fn who_joins_late_hears_everything_from_the_start() {
     let bench = Bench::open(0);
     let service = service(&bench);
     let mut first = service.build(request("/w")).unwrap();
-    assert!(matches!(first.next().await, Some(Line::Event(event)) if matches!(event.kind, EventKind::BuildStarted { .. })));
+    assert!(
+        matches!(first.next().await, Some(Line::Event(event)) if matches!(event.kind, EventKind::BuildStarted { .. }))
+    );
     let mut late = service.build(request("/w")).unwrap();
-    assert!(matches!(late.next().await, Some(Line::Event(event)) if matches!(event.kind, EventKind::BuildStarted { .. })));
+    assert!(
+        matches!(late.next().await, Some(Line::Event(event)) if matches!(event.kind, EventKind::BuildStarted { .. }))
+    );
     bench.gate.add_permits(1);
     assert_eq!(outcome(late).await, Some(BuildOutcome::Success));
 }

@@ -11,18 +11,20 @@
 pub mod cancel;
 pub mod error;
 pub mod exit;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(isolation)]
 mod linux;
 mod plain;
 pub mod probe;
 pub mod request;
+#[cfg(not(isolation))]
+mod unlimited;
 #[cfg(unix)]
 mod usage;
 
 pub use crate::cancel::CancelHandle;
 pub use crate::error::SandboxError;
 pub use crate::exit::{Exit, Status, Usage};
-pub use crate::probe::{Availability, Capabilities, Feature, probe};
+pub use crate::probe::{Availability, Capabilities, Feature, probe, probe_overlay};
 pub use crate::request::{Limits, Mode, Mount, MountKind, Request, Trace, default_host_dirs};
 
 /// Runs one command and waits for its end.
@@ -38,12 +40,11 @@ pub fn run(
     request.check()?;
     match request.mode {
         Mode::Off => plain::run(request, output, cancel),
-        #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+        #[cfg(isolation)]
         Mode::Strict | Mode::Warn => linux::run(request, output, cancel),
-        #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-        Mode::Strict | Mode::Warn => Err(SandboxError::Unsupported {
-            feature: Feature::UserNamespace,
-            reason: "not supported on this platform".to_owned(),
-        }),
+        #[cfg(not(isolation))]
+        Mode::Strict | Mode::Warn => {
+            Err(SandboxError::Unsupported { feature: Feature::UserNamespace, reason: probe::ELSEWHERE.to_owned() })
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Input {
     Interrupt,
     /// The terminal has another size.
     Resized,
+    /// A file changed while nothing is built.
+    Changed,
 }
 
 /// Signals that are taken as input, blocked for the whole process. Must be made before the first thread is; commands that are run get

@@ -247,9 +247,9 @@ impl Teller {
     }
 }
 
-/// Cleans a text of several lines.
+/// Cleans a text of several lines, which are set out by themselves.
 fn lines_clean(text: &str) -> String {
-    text.lines().map(|line| clean(line, false)).collect::<Vec<_>>().join("\n  ")
+    text.lines().map(|line| clean(line, false)).collect::<Vec<_>>().join("\n")
 }
 
 /// A reason in a few words, for the end of a line.
@@ -274,6 +274,7 @@ pub(crate) fn change_in_words(change: &InputChange) -> String {
     let thing = match change.part {
         InputPart::File => name.clone(),
         InputPart::Variable => format!("variable {name}"),
+        InputPart::Command if name == "settings" => "a setting".to_owned(),
         InputPart::Command => "the command".to_owned(),
         InputPart::Toolchain => format!("the program {name}"),
         InputPart::Dependency => format!("the outputs of {name}"),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::service::Line;
@@ -13,6 +13,7 @@ use super::messages::{Teller, Verbosity};
 use super::progress::Progress;
 use super::screen::Screen;
 use super::text::duration;
+use crate::time::now_ms;
 
 /// Time between two pictures. What ends sooner shows none, and does not flicker.
 const TICK: Duration = Duration::from_millis(80);
@@ -56,7 +57,8 @@ pub(crate) fn run(
                 progress.cancelling = true;
             }
             Ok(Input::Resized) => view.resized(),
-            Err(RecvTimeoutError::Timeout) => {}
+            // A change that comes while something is built is found by the next build.
+            Ok(Input::Changed) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(ErrorReport::internal("the build told no end")),
         }
         if Instant::now() >= next_draw {
@@ -162,9 +164,4 @@ fn still_running(progress: &Progress, now_ms: u64) -> String {
 
 fn broken(error: &io::Error) -> ErrorReport {
     ErrorReport::environment("cannot write the output").because(error)
-}
-
-fn now_ms() -> u64 {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use buildnet_cas::Store;
 use buildnet_engine::build::{EnvSource, Plan};
 use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level};
 use parking_lot::Mutex;
@@ -100,6 +101,16 @@ impl Service {
         self.shared.workbench.find_root(directory)
     }
 
+    /// The cache that builds of a workspace use; of the default workspace, or of none in particular, if it is empty.
+    pub fn store_for(&self, workspace: &str) -> Result<Store, ErrorReport> {
+        let root = match (workspace, &self.shared.options.default_workspace) {
+            ("", Some(default)) => self.shared.workbench.find_root(default).ok(),
+            ("", None) => None,
+            (path, _) => Some(self.root_of(path)?),
+        };
+        self.shared.workbench.store(root.as_deref())
+    }
+
     /// Plans a request and starts to build it, or joins a build that does the same already.
     /// Must be called on a tokio runtime; planning blocks.
     pub fn build(&self, request: BuildRequest) -> Result<BuildStream, ErrorReport> {
@@ -170,6 +181,13 @@ impl Service {
         }
         drop(flights);
         done.send_replace(Some(result));
+    }
+
+    /// Waits until a file changed that matters to a request.
+    pub async fn changed(&self, request: &BuildRequest) -> Result<(), ErrorReport> {
+        let root = self.root_of(&request.workspace)?;
+        let plan = self.shared.workbench.plan(&root, request)?;
+        self.shared.workbench.changed(&plan).await
     }
 
     /// Builds in flight, oldest first.

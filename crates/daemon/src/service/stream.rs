@@ -93,15 +93,13 @@ impl BuildStream {
 
     fn take(&mut self, event: Result<Arc<Event>, Lagged>) {
         match event {
-            Ok(event) if event.build == Some(self.id()) => {
-                match instants(&event) {
-                    count if self.compact && count > 0 => self.instants += count,
-                    _ => {
-                        self.flush_instants();
-                        self.ready.push_back(Line::Event(event));
-                    }
+            Ok(event) if event.build == Some(self.id()) => match instants(&event) {
+                count if self.compact && count > 0 => self.instants += count,
+                _ => {
+                    self.flush_instants();
+                    self.ready.push_back(Line::Event(event));
                 }
-            }
+            },
             Ok(_) => {}
             Err(Lagged { missed }) => self.ready.push_back(Line::Note(Note::Gap { missed })),
         }

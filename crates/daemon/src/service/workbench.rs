@@ -63,9 +63,24 @@ pub trait Workbench: Send + Sync + 'static {
         Err(ErrorReport::internal("no cache"))
     }
 
+    /// The cache directory of workspaces that name none.
+    fn default_cache_dir(&self) -> &Path {
+        Path::new("")
+    }
+
     /// The history of a workspace.
     fn history(&self, root: &Path) -> Result<Arc<dyn HistoryStore>, ErrorReport> {
         Err(ErrorReport::internal(format!("no history of {}", root.display())))
+    }
+
+    /// Waits until a file changed that matters to a plan and that its tasks do not write themselves.
+    fn changed<'a>(&'a self, _plan: &'a Plan) -> BoxFuture<'a, Result<(), ErrorReport>> {
+        Box::pin(async { Err(ErrorReport::internal("nothing is followed")) })
+    }
+
+    /// Removes the outputs of a workspace's tasks; returns how many there were.
+    fn clean<'a>(&'a self, root: &'a Path) -> BoxFuture<'a, Result<usize, ErrorReport>> {
+        Box::pin(async move { Err(ErrorReport::internal(format!("no workspace {}", root.display()))) })
     }
 
     /// How many directories are followed.

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use buildnet_cas::Store;
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
 use buildnet_daemon::server::{Access, App, router, serve};
+use buildnet_daemon::service::local::{open_history, open_store};
 use buildnet_daemon::service::{BuildRequest, Job, Service, ServiceOptions, Workbench};
 use buildnet_engine::build::{ActionSpec, EnvSource, Plan};
 use buildnet_event::{
     BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier, TierCounts,
 };
+use buildnet_history::HistoryStore;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,8 @@ pub struct Bench {
     pub runs: Arc<AtomicUsize>,
     pub at_once: Arc<AtomicUsize>,
     pub most_at_once: Arc<AtomicUsize>,
+    /// Holds the cache and the history.
+    pub state: Arc<tempfile::TempDir>,
 }
 
 impl Bench {
@@ -39,6 +44,7 @@ impl Bench {
             runs: Arc::default(),
             at_once: Arc::default(),
             most_at_once: Arc::default(),
+            state: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 }
@@ -61,6 +67,14 @@ impl Workbench for Bench {
         }
         let requested = tasks.keys().cloned().collect();
         Ok(Arc::new(Plan { root: root.to_owned(), tasks, requested }))
+    }
+
+    fn store(&self, _root: Option<&Path>) -> Result<Store, ErrorReport> {
+        open_store(&self.state.path().join("cache"), 1 << 30)
+    }
+
+    fn history(&self, _root: &Path) -> Result<Arc<dyn HistoryStore>, ErrorReport> {
+        Ok(Arc::new(open_history(self.state.path())?))
     }
 
     fn run<'a>(
@@ -155,7 +169,8 @@ pub async fn raw(address: SocketAddr, request: String) -> String {
 /// A request of HTTP/1.1 with further header lines.
 pub async fn request(address: SocketAddr, line: &str, headers: &str, body: &str) -> String {
     let length = body.len();
-    raw(address, format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")).await
+    raw(address, format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"))
+        .await
 }
 
 /// Waits until something holds; the test's own time limit ends it otherwise.

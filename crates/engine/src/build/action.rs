@@ -9,9 +9,9 @@ use buildnet_executor::{HostMount, Input, Outputs};
 use prost::Message;
 
 use super::error::BuildError;
-use super::keys::HostFile;
 use super::sources::FileSet;
 use super::spec::{ActionSpec, EnvSource, HostInput, SandboxMode};
+use super::tools::HostFile;
 
 const FUNCTION: DigestFunction = DigestFunction::Blake3;
 
@@ -226,7 +226,7 @@ mod tests {
         let base = spec(&["true"], "p");
         let none = Identities::default();
         let tool = |content: &[u8]| Identities {
-            tools: vec![("cc", HostFile { path: None, stamp: None, digest: Some(FUNCTION.digest(content)) })],
+            tools: vec![("cc", HostFile { digest: Some(FUNCTION.digest(content)), ..HostFile::default() })],
             ..Default::default()
         };
         let variable = |value: &str| Identities {

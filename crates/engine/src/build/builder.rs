@@ -19,13 +19,17 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
-use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey, host_stamp};
-use super::session::{BuildOptions, Session, find_program};
+use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey};
+use super::session::{BuildOptions, Session};
 use super::sources::FileSet;
 use super::spec::Plan;
 use super::table::{Table, TaskState};
 use super::task::micros;
+use super::tools;
 use crate::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Request, Services, Transaction};
+
+/// Most times in one build that lost outputs are made again.
+const MAX_REWINDS: usize = 3;
 
 /// Which save the graph belongs to: the table of the tasks carries the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -233,7 +237,15 @@ impl Builder {
             transaction.commit();
         }
         let request = Request { cancel: cancel.clone(), services: Services::new().with(Arc::clone(&session)) };
-        let evaluation = self.graph.evaluate(&keys, &request).await;
+        let mut evaluation = self.graph.evaluate(&keys, &request).await;
+        for _ in 0..MAX_REWINDS {
+            let lost = std::mem::take(&mut session.progress().lost);
+            if lost.is_empty() || cancel.is_cancelled() {
+                break;
+            }
+            self.rewind(&plan, &lost);
+            evaluation = self.graph.evaluate(&keys, &request).await;
+        }
         let failures = evaluation.values.iter().filter_map(|value| value.as_ref().err());
         let mut internal = None;
         for failure in failures {
@@ -266,6 +278,18 @@ impl Builder {
         };
         let saved_us = progress.saved_us;
         Ok(BuildReport { outcome, counts, duration_us: micros(began), decision_us, saved_us })
+    }
+
+    /// Has the tasks that made lost outputs computed again: the cache cannot answer for them, so they run.
+    fn rewind(&self, plan: &Plan, lost: &[String]) {
+        let mut transaction = self.graph.begin();
+        for key in plan.tasks.keys().cloned().map(TaskKey) {
+            let made = self.graph.peek(&key);
+            if made.is_some_and(|made| lost.iter().any(|path| made.outputs.get(path).is_some())) {
+                transaction.invalidate(&key);
+            }
+        }
+        transaction.commit();
     }
 
     /// Takes the workspace's lock: another process may build here.
@@ -385,10 +409,8 @@ impl Builder {
     fn look_at_host(&self, session: &Session, transaction: &mut Transaction<'_>) {
         let change = |part, name: &str| InputChange { part, name: name.to_owned(), before: None, after: None };
         for leaf in self.graph.leaves::<ToolKey>().into_iter().filter(crate::graph::Leaf::clean) {
-            let found = find_program(&session.options.search_path, &leaf.key().0);
-            let same = leaf
-                .value()
-                .is_some_and(|known| known.path == found && known.stamp == found.as_deref().and_then(host_stamp));
+            let found = tools::find(&session.options.search_path, &leaf.key().0);
+            let same = leaf.value().is_some_and(|known| known.path == found && known.is_fresh());
             if !same {
                 self.note_users(session, &change(InputPart::Toolchain, &leaf.key().0), |spec| {
                     spec.toolchains.contains(&leaf.key().0)
@@ -397,7 +419,7 @@ impl Builder {
             }
         }
         for leaf in self.graph.leaves::<IdentityKey>().into_iter().filter(crate::graph::Leaf::clean) {
-            if leaf.value().is_none_or(|known| known.stamp != host_stamp(&leaf.key().0)) {
+            if leaf.value().is_none_or(|known| !known.is_fresh()) {
                 let path = leaf.key().0.clone();
                 self.note_users(session, &change(InputPart::File, &path.display().to_string()), |spec| {
                     spec.host_inputs.iter().any(|input| input.identity.contains(&path))

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 use buildnet_digest::{Diagnostic, DigestFunction, ErrorCategory, protobuf, reapi};
 use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::{
-    CancelHandle, Executed, Execution, ExecutorError, Limits, Mode, Outputs, StateDir, Status, place,
+    CancelHandle, Executed, Execution, ExecutorError, HostMount, Limits, Mode, Outputs, StateDir, Status, place,
 };
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::action::Assembled;
+use super::action::{Assembled, Identities};
 use super::error::BuildError;
 use super::log::TaskLog;
 use super::session::Session;
@@ -41,7 +41,7 @@ pub(super) async fn run(
     spec: &ActionSpec,
     session: &Arc<Session>,
     assembled: Assembled,
-    environment: BTreeMap<String, String>,
+    identities: Identities<'_>,
     cancel: CancellationToken,
     summary: &mut TaskSummary,
 ) -> Result<Done, BuildError> {
@@ -71,13 +71,25 @@ pub(super) async fn run(
     for state in &spec.state {
         locks.push(session.state_lock(state).lock_owned().await);
     }
-    let execution = execution(task, spec, session, &assembled, environment);
+    let execution = execution(task, spec, session, &assembled, identities);
     let mut delay = FIRST_DELAY;
+    let mut told = 0;
     loop {
         summary.attempts += 1;
         let attempt = summary.attempts;
-        session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+        if told < attempt {
+            session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+            told = attempt;
+        }
         match attempt_once(task, session, &execution, &assembled, &cancel, summary, spec.cache).await {
+            Err(BuildError::Executor(error)) if matches!(*error, ExecutorError::Lost { .. }) => {
+                let ExecutorError::Lost { digest, path } = *error else { continue };
+                if !session.heal(&path, &digest)? {
+                    return Err(BuildError::Rewind);
+                }
+                // The command was not started yet.
+                summary.attempts -= 1;
+            }
             Err(error)
                 if error.category() == ErrorCategory::Environment
                     && attempt <= spec.retries
@@ -142,8 +154,9 @@ fn execution(
     spec: &ActionSpec,
     session: &Session,
     assembled: &Assembled,
-    environment: BTreeMap<String, String>,
+    identities: Identities<'_>,
 ) -> Execution {
+    let environment = identities.environment;
     let mut variables: BTreeMap<String, String> =
         [("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("BUILDNET", "1")]
             .into_iter()
@@ -154,6 +167,16 @@ fn execution(
     variables.extend(environment);
     variables.remove("PATH");
     let mut path = spec.path.clone();
+    let mut host_mounts = assembled.mounts.clone();
+    for (_, tool) in &identities.tools {
+        for place in &tool.mounts {
+            if !host_mounts.iter().any(|mount| place.starts_with(&mount.target)) {
+                host_mounts.push(HostMount { source: place.clone(), target: place.clone() });
+            }
+        }
+        let directory = tool.directory.iter().map(|directory| directory.display().to_string());
+        path.extend(directory.filter(|_| !tool.mounts.is_empty()));
+    }
     match given_path {
         Some(given) => path.extend(given.split(':').map(str::to_owned)),
         None => path.extend(session.options.search_path.iter().map(|entry| entry.display().to_string())),
@@ -164,7 +187,7 @@ fn execution(
         path,
         directories: vec![spec.directory.clone()],
         inputs: assembled.inputs.clone(),
-        host_mounts: assembled.mounts.clone(),
+        host_mounts,
         outputs: spec.outputs.clone(),
         state: spec.state.iter().map(|path| StateDir { path: path.clone(), host: session.state.join(path) }).collect(),
         mode: match spec.sandbox {

@@ -10,10 +10,11 @@ use buildnet_event::{EventKind, InputChange, InputPart, Reason, TaskName, TaskOu
 pub(super) use super::action::short;
 use super::action::{self, Identities, Upstream};
 use super::error::BuildError;
-use super::keys::{HostFile, IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, TaskValue, ToolKey, VariableKey};
+use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, TaskValue, ToolKey, VariableKey};
 use super::run::{self, Done};
 use super::session::Session;
 use super::spec::{ActionSpec, EnvSource};
+use super::tools::HostFile;
 use crate::graph::{ComputeError, Context, Failure};
 
 /// Computes a task, and tells of its end.
@@ -45,6 +46,8 @@ pub(super) async fn compute(task: &TaskName, ctx: &Context) -> Result<Arc<TaskVa
             }
             Ok(value)
         }
+        // The task is computed once more in this build: nothing is to be told yet.
+        Err(BuildError::Rewind) => Err(BuildError::Rewind.into()),
         Err(error) => {
             summary.outcome = match error {
                 BuildError::Cancelled => TaskOutcome::Cancelled,
@@ -128,7 +131,7 @@ async fn settle(
     }
     let action = assembled.digest;
     let Done { outputs, tier, execution_us } =
-        run::run(task, spec, session, assembled, identities.environment, ctx.cancellation(), summary).await?;
+        run::run(task, spec, session, assembled, identities, ctx.cancellation(), summary).await?;
     summary.duration_us = micros(began);
     summary.execution_us = execution_us;
     summary.tier = Some(tier);
@@ -153,6 +156,7 @@ fn because(dependency: &TaskName, failure: &Failure) -> BuildError {
         Some(BuildError::Skipped { because }) => BuildError::Skipped { because: because.clone() },
         Some(BuildError::Cancelled) => BuildError::Cancelled,
         Some(BuildError::Stopped) => BuildError::Stopped,
+        Some(BuildError::Rewind) => BuildError::Rewind,
         Some(BuildError::WouldRun) => BuildError::WouldRun,
         _ if failure.is_cancelled() => BuildError::Cancelled,
         _ => BuildError::Skipped { because: dependency.clone() },

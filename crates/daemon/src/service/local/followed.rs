@@ -1,6 +1,7 @@
 //! What a watcher knows of a workspace between two builds.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use buildnet_digest::Diagnostic as _;
@@ -14,6 +15,8 @@ pub(super) struct Followed {
     watcher: Option<Watcher>,
     /// Whether all directories that matter are watched.
     complete: bool,
+    /// What was read from the queue and not told to a build yet.
+    pending: crate::watch::Changes,
     /// What kept them from it; told once.
     trouble: Option<(String, Option<String>)>,
     told: bool,
@@ -27,17 +30,9 @@ impl Followed {
 
     /// What may have changed in the workspace since the last call. Every change that was finished before this call is in it.
     pub(super) fn changes(&mut self, root: &Path) -> Changes {
-        let complete = self.complete;
-        let Some(watcher) = &mut self.watcher else { return Changes::Unknown };
-        let changes = match watcher.drain() {
-            Ok(changes) => changes,
-            Err(error) => {
-                self.trouble = Some((error.to_string(), error.hint()));
-                self.watcher = None;
-                return Changes::Unknown;
-            }
-        };
-        if !complete || changes.everything {
+        self.drain();
+        let changes = std::mem::take(&mut self.pending);
+        if self.watcher.is_none() || !self.complete || changes.everything {
             return Changes::Unknown;
         }
         let mut directories = HashSet::new();
@@ -49,6 +44,29 @@ impl Followed {
             }
         }
         Changes::Directories(directories)
+    }
+
+    /// Reads what is in the queue.
+    fn drain(&mut self) {
+        match self.watcher.as_mut().map(Watcher::drain) {
+            Some(Ok(changes)) => self.pending.merge(changes),
+            Some(Err(error)) => {
+                self.trouble = Some((error.to_string(), error.hint()));
+                self.watcher = None;
+            }
+            None => {}
+        }
+    }
+
+    /// Whether something is waiting for the next build that `matters`.
+    pub(super) fn is_dirty(&mut self, matters: impl Fn(&Path) -> bool) -> bool {
+        self.drain();
+        self.pending.everything || self.pending.paths.iter().any(|path| matters(path))
+    }
+
+    /// A descriptor that is readable when something changed; none where nothing is followed.
+    pub(super) fn descriptor(&self) -> Option<OwnedFd> {
+        self.watcher.as_ref().and_then(|watcher| rustix::io::dup(watcher).ok())
     }
 
     /// Follows exactly these directories of the workspace from now on.

@@ -85,7 +85,8 @@ impl Loaded {
     /// Loads the workspace at `root`.
     pub(super) fn load(root: &Path, origin: Origin) -> Result<Self, ErrorReport> {
         let (overrides, user_config) = origin.clone().overrides();
-        let workspace = Workspace::load(root, user_config.as_deref(), &overrides).map_err(|errors| ErrorReport::of(&errors))?;
+        let workspace =
+            Workspace::load(root, user_config.as_deref(), &overrides).map_err(|errors| ErrorReport::of(&errors))?;
         // A file that was written between loading and here counts as seen only if its stamp says so the next time; stamps are coarse
         // (a tick of the kernel's clock), as every build tool's are, and the engine reads the sources themselves with more care.
         let stamps = workspace.config_files.iter().map(|file| stamp(file)).collect();

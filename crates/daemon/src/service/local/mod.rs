@@ -4,6 +4,7 @@ mod followed;
 mod loaded;
 mod opened;
 mod recording;
+mod written;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,11 @@ impl LocalWorkbench {
 
     fn opened(&self, root: &Path) -> Arc<Opened> {
         let mut workspaces = self.workspaces.lock();
-        Arc::clone(workspaces.entry(root.to_owned()).or_insert_with(|| Arc::new(Opened::new(root.to_owned(), self.options.watch))))
+        Arc::clone(
+            workspaces
+                .entry(root.to_owned())
+                .or_insert_with(|| Arc::new(Opened::new(root.to_owned(), self.options.watch))),
+        )
     }
 
     /// The store in a directory, opened once.
@@ -132,8 +137,24 @@ impl Workbench for LocalWorkbench {
         self.store_in(&self.cache_dir(&settings), settings.cache_max_size)
     }
 
+    fn default_cache_dir(&self) -> &Path {
+        &self.options.cache_dir
+    }
+
     fn history(&self, root: &Path) -> Result<Arc<dyn HistoryStore>, ErrorReport> {
         self.opened(root).history()
+    }
+
+    fn changed<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<(), ErrorReport>> {
+        Box::pin(async move { self.opened(&plan.root).changed(plan).await })
+    }
+
+    fn clean<'a>(&'a self, root: &'a Path) -> BoxFuture<'a, Result<usize, ErrorReport>> {
+        Box::pin(async move {
+            let workspace = self.workspace(root)?;
+            let store = self.store(Some(root))?;
+            self.opened(root).clean(workspace.settings.cache_dir.clone().unwrap_or_default(), store).await
+        })
     }
 
     fn watched_directories(&self) -> usize {

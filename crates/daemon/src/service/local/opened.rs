@@ -10,17 +10,19 @@ use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level, TaskName};
 use buildnet_history::{HistoryStore, SqliteHistory};
 use buildnet_workspace::{Request, Workspace};
 use parking_lot::Mutex;
+use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::followed::Followed;
 use super::loaded::{Loaded, Origin};
 use super::recording::record;
+use super::written::Written;
 use crate::error::ErrorReport;
 use crate::service::{BuildRequest, Job};
 
 /// Directory of a workspace's state, in its root.
-const STATE_DIR: &str = ".buildnet";
+pub(super) const STATE_DIR: &str = ".buildnet";
 
 /// Where a workspace's history is kept.
 pub fn history_path(root: &Path) -> PathBuf {
@@ -131,7 +133,8 @@ impl Opened {
         let builder = {
             let (opened, directory) = (Arc::clone(self), workspace.settings.cache_dir.clone().unwrap_or_default());
             let opening = tokio::task::spawn_blocking(move || opened.builder(directory, store));
-            let (builder, told) = opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
+            let (builder, told) =
+                opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
             if let Some(text) = told {
                 notice(Level::Warning, text, None);
             }
@@ -157,24 +160,30 @@ impl Opened {
         let untouched = matches!(&changes, Changes::Directories(directories) if directories.is_empty());
         let options = self.options(&job, workspace);
         let plan = Arc::clone(&job.plan);
-        let report = builder.build(plan, options, changes, bus, id, cancel).await.map_err(|error| ErrorReport::of(&error))?;
+        let report =
+            builder.build(plan, options, changes, bus, id, cancel).await.map_err(|error| ErrorReport::of(&error))?;
         let ran = report.counts.full + report.counts.incremental > 0;
         if ran {
             *self.expected.lock() = None;
         }
         let still = untouched && report.counts.instant as usize == job.plan.tasks.len();
         if self.watch && !still {
-            self.follow(builder, background);
+            self.follow(builder, workspace, background);
         }
         Ok(report.outcome)
     }
 
     /// Watches what the last build looked at, after its client has its answer. The next build waits for it.
-    fn follow(&self, builder: Arc<Builder>, background: &TaskTracker) {
+    fn follow(&self, builder: Arc<Builder>, workspace: &Workspace, background: &TaskTracker) {
         let (root, watched) = (self.root.clone(), Arc::clone(&self.watched));
+        let configuration =
+            workspace.config_files.iter().flat_map(|file| [Some(file.as_path()), file.parent()]).flatten();
+        let configuration: Vec<PathBuf> =
+            configuration.filter_map(|path| path.strip_prefix(&root).ok()).map(Path::to_owned).collect();
         let Ok(mut followed) = Arc::clone(&self.followed).try_lock_owned() else { return };
         background.spawn(async move {
-            let Some(directories) = builder.directories().await else { return };
+            let Some(mut directories) = builder.directories().await else { return };
+            directories.extend(configuration);
             // Adding a watch is a system call for each directory.
             let _ = tokio::task::spawn_blocking(move || {
                 followed.follow(&root, &directories);
@@ -182,6 +191,34 @@ impl Opened {
             })
             .await;
         });
+    }
+
+    /// Waits until a file changed that a plan's tasks do not write themselves. Fails where the file system cannot be followed.
+    pub(super) async fn changed(&self, plan: &Plan) -> Result<(), ErrorReport> {
+        let written = Written::of(&self.root, plan);
+        loop {
+            let mut followed = self.followed.lock().await;
+            if followed.is_dirty(|path| !written.contains(path)) {
+                return Ok(());
+            }
+            let descriptor = followed.descriptor();
+            drop(followed);
+            let failed =
+                |error: &std::io::Error| ErrorReport::environment("cannot follow the file system").because(error);
+            let descriptor =
+                descriptor.ok_or_else(|| ErrorReport::environment("the file system cannot be followed"))?;
+            let descriptor = AsyncFd::new(descriptor).map_err(|error| failed(&error))?;
+            let _ready = descriptor.readable().await.map_err(|error| failed(&error))?;
+        }
+    }
+
+    /// Removes the outputs of the workspace's tasks; returns how many there were.
+    pub(super) async fn clean(self: &Arc<Self>, directory: PathBuf, store: Store) -> Result<usize, ErrorReport> {
+        let opened = Arc::clone(self);
+        let opening = tokio::task::spawn_blocking(move || opened.builder(directory, store));
+        let (builder, _) =
+            opening.await.map_err(|panic| ErrorReport::internal("opening broke off").because(&panic))??;
+        builder.clean(None).await.map_err(|error| ErrorReport::of(&error))
     }
 
     fn builder(&self, directory: PathBuf, store: Store) -> Result<(Arc<Builder>, Option<String>), ErrorReport> {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use buildnet_digest::Diagnostic as _;
 use buildnet_event::{BuildId, Bus, EventKind, Level, Subscription};
 use buildnet_history::{HistoryError, HistoryStore, Recorder, Retention};
-use buildnet_digest::Diagnostic as _;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
