@@ -16,7 +16,7 @@ fn content(role: &str, number: u64) -> Vec<u8> {
     // Now and then a large one.
     let length = if number % 50 == 7 { 100_000 } else { 100 + number % 3000 };
     let mut bytes = format!("{role} {number} ").into_bytes();
-    bytes.extend((0..length).map(|at| (at * number % 251) as u8));
+    bytes.extend((0..length).map(|at| u8::try_from(at * number % 251).unwrap()));
     bytes
 }
 
@@ -145,17 +145,12 @@ fn the_size_stays_bounded() {
     let store =
         Store::open(dir.path(), StoreOptions { max_bytes: bound, durability: Durability::Relaxed, ..options() })
             .unwrap();
-    for number in 0..10_000_u64 {
-        let mut bytes: Vec<u8> =
-            FUNCTION.digest(&number.to_le_bytes()).hash().iter().copied().cycle().take(4000).collect();
-        // So that it does not compress.
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = byte.wrapping_mul((at as u8) | 1).rotate_left(u32::try_from(at / 32).unwrap() % 8);
-        }
-        bytes.extend_from_slice(&number.to_le_bytes());
-        if number % 500 == 0 {
-            bytes.resize(200_000, number as u8);
-        }
+    for number in 0..5_000_u64 {
+        // Hashes in a row do not compress.
+        let length = if number % 500 == 0 { 200_000 } else { 4_000 };
+        let blocks = (0..length / 32)
+            .flat_map(|block: u64| FUNCTION.digest(&[number, block].map(u64::to_le_bytes).concat()).hash().to_vec());
+        let bytes: Vec<u8> = blocks.collect();
         store.put_bytes(FUNCTION, &bytes).unwrap();
     }
     // Eviction runs beside the writers, who wait for it a tenth beyond the bound.
