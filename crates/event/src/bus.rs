@@ -74,6 +74,11 @@ impl Bus {
         self.shared.changed.notify_waiters();
     }
 
+    /// Sequence number of the last event published; 0 before the first.
+    pub fn last_seq(&self) -> u64 {
+        self.shared.ring.lock().next - 1
+    }
+
     /// Reads from the next event on.
     pub fn subscribe(&self) -> Subscription {
         let next = self.shared.ring.lock().next;

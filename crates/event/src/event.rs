@@ -312,6 +312,11 @@ pub enum EventKind {
     },
     /// A task ended.
     TaskFinished(Box<TaskSummary>),
+    /// Tasks of tier [`Tier::Instant`]: told together, since a build of thousands of unchanged tasks takes milliseconds.
+    TasksUnchanged {
+        /// The tasks.
+        tasks: Vec<TaskName>,
+    },
     /// Something to tell that belongs to no task's end.
     Notice {
         /// Importance.
