@@ -66,7 +66,7 @@ impl Context {
             use_daemon: !args.no_daemon,
             daemon: Daemon::at(args.daemon_address, args.token.clone()),
             token: args.token,
-            teller: Teller { style: style(io::stderr().is_terminal()), verbosity, columns: None },
+            teller: Teller { style: style(io::stderr().is_terminal()), verbosity, columns: None, tell_idle: true },
             style: style(io::stdout().is_terminal()),
         })
     }

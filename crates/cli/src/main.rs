@@ -1,5 +1,7 @@
 //! The `buildnet` program.
 
+#![expect(clippy::format_push_string, reason = "texts for people are short: plain to read before fast to make")]
+
 mod args;
 mod commands;
 mod context;

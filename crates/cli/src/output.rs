@@ -33,8 +33,12 @@ pub(crate) fn tell_error(args: &GlobalArgs, error: &ErrorReport) -> ExitCode {
         let _ = print_json(&Told { error });
     } else {
         let color = colors(args.color, io::stderr().is_terminal());
-        let teller =
-            Teller { style: Style { color, unicode: speaks_unicode() }, verbosity: Verbosity::Normal, columns: None };
+        let teller = Teller {
+            style: Style { color, unicode: speaks_unicode() },
+            verbosity: Verbosity::Normal,
+            columns: None,
+            tell_idle: true,
+        };
         let _ = io::stderr().write_all(teller.error(error).as_bytes());
     }
     exit_code(error)

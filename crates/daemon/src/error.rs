@@ -88,7 +88,8 @@ impl ErrorReport {
             && !help.contains("\n\n")
         {
             hint = Some(help.to_owned());
-            message = before.to_owned();
+            let end = before.len();
+            message.truncate(end);
         }
         let mut report = Self { category: error.category().into(), message, causes: Vec::new(), hint };
         let mut next = error.source();

@@ -12,6 +12,7 @@ use crate::terminal::session::Show;
 
 /// What all tasks take.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line, independent of each other")]
 pub(crate) struct TaskOptions {
     /// Run everything, whatever the caches hold
     #[arg(short, long)]

@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(parse_size("5GB"), Ok(5_000_000_000));
         assert_eq!(parse_size("500 MiB"), Ok(500 << 20));
         assert_eq!(parse_size("42"), Ok(42));
-        assert_eq!(parse_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(parse_age("30d"), Ok(Duration::from_hours(30 * 24)));
         for wrong in ["", "GB", "5 parsecs", "-1", "99999999999TB"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
             assert!(parse_age(wrong).is_err(), "{wrong}");

@@ -65,7 +65,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, Error
         Command::Cache(args) => cache::run(&args, context),
         Command::Clean(_) => clean::run(context),
         Command::Start(args) => start::run(&args, context),
-        Command::Stop(args) => stop::run(&args, context),
+        Command::Stop(args) => stop::run(args, context),
         Command::Init(args) => init::run(args, context),
         Command::Config(_) => config::run(context),
         Command::Doctor(_) => doctor::run(context),

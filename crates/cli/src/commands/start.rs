@@ -70,9 +70,9 @@ fn in_background(listen: SocketAddr, context: &Context) -> Result<ExitCode, Erro
 
 fn tell(text: &str, health: &Health, context: &Context) -> Result<ExitCode, ErrorReport> {
     if context.json {
-        print_json(health)?
+        print_json(health)?;
     } else {
-        print(text)?
+        print(text)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,9 +39,9 @@ struct Overview {
 pub(crate) fn run(context: &Context) -> Result<ExitCode, ErrorReport> {
     let overview = look(context)?;
     if context.json {
-        print_json(&overview)?
+        print_json(&overview)?;
     } else {
-        print(&describe(&overview, context))?
+        print(&describe(&overview, context))?;
     }
     Ok(ExitCode::SUCCESS)
 }

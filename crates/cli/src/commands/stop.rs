@@ -22,7 +22,7 @@ pub(crate) struct StopArgs {
     finish: bool,
 }
 
-pub(crate) fn run(args: &StopArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
+pub(crate) fn run(args: StopArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
     let daemon = &context.daemon;
     let Some(health) = daemon.stop(args.finish).map_err(|error| error.report())? else {
         print(&format!("No daemon listens on {}.\n", daemon.address()))?;

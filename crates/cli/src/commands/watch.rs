@@ -41,10 +41,12 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
     let runtime = run::runtime()?;
     let service = local::service(context, true);
     let mut request = request(args.task, args.packages, &args.options, context);
+    let mut context = context.clone();
     loop {
-        match run::build_here(&service, &runtime, request.clone(), &sender, &inputs, context) {
+        let mut told = true;
+        match run::build_here(&service, &runtime, request.clone(), &sender, &inputs, &context) {
             Ok(progress) if progress.cancelling => break,
-            Ok(_) => {}
+            Ok(progress) => told = context.teller.tell_idle || !progress.is_idle(),
             // A mistake in the configuration is mended while we watch, but only what was loaded once can be followed.
             Err(error) if service.workbench().watched_directories() > 0 && !context.json => {
                 eprint!("{}", context.teller.error(&error));
@@ -52,13 +54,15 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
             Err(error) => return Err(error),
         }
         request.force = false;
-        if context.show() != Show::Json && context.teller.verbosity > Verbosity::Quiet {
+        // What is written again with the same content is no news, nor is the look at what was not followed before the first build.
+        context.teller.tell_idle = false;
+        if told && context.show() != Show::Json && context.teller.verbosity > Verbosity::Quiet {
             eprintln!("Waiting for changes; Ctrl-C ends.");
         }
         let (changes, waiting) = (sender.clone(), service.clone());
-        let watched = request.clone();
-        let watcher = runtime.spawn(async move {
-            let input = match wait(&waiting, &watched).await {
+        let wanted = request.clone();
+        let waiter = runtime.spawn(async move {
+            let input = match wait(&waiting, &wanted).await {
                 Ok(()) => Input::Changed,
                 Err(error) => Input::Ended(Err(error)),
             };
@@ -66,7 +70,7 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
         });
         let next =
             inputs.iter().find(|input| matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_))));
-        watcher.abort();
+        waiter.abort();
         match next {
             Some(Input::Changed) => {}
             Some(Input::Ended(Err(error))) => return Err(error),

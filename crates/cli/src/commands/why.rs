@@ -101,9 +101,9 @@ pub(crate) fn run(args: &WhyArgs, context: &Context) -> Result<ExitCode, ErrorRe
     let state = pending.first().filter(|entry| entry.task == task).map_or(State::UpToDate, |entry| entry.state);
     let answer = Answer { task, state, pending, last_run };
     if context.json {
-        print_json(&answer)?
+        print_json(&answer)?;
     } else {
-        print(&describe(&answer, context))?
+        print(&describe(&answer, context))?;
     }
     Ok(ExitCode::SUCCESS)
 }

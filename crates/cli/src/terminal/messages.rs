@@ -34,6 +34,8 @@ pub(crate) struct Teller {
     pub(crate) verbosity: Verbosity,
     /// Columns that a line should keep to; none where lines may be of any length.
     pub(crate) columns: Option<usize>,
+    /// Whether a build in which there was nothing to do is worth a summary.
+    pub(crate) tell_idle: bool,
 }
 
 impl Teller {
@@ -109,7 +111,7 @@ impl Teller {
                     return String::new();
                 }
                 let mark = self.style.paint(Ink::Good, self.style.check());
-                self.row(task, &mark.to_string(), tier.name(), Style::tier_ink(tier), &self.why(task))
+                self.row(task, &mark.to_string(), tier.name(), Style::tier_ink(tier), &why(task))
             }
             (TaskOutcome::Skipped | TaskOutcome::Cancelled, _) if self.verbosity < Verbosity::Verbose => String::new(),
             (TaskOutcome::Skipped, _) => self.row(task, " ", "skipped", Ink::Dim, ""),
@@ -143,14 +145,6 @@ impl Teller {
         format!("{mark} {name} {}\n", self.style.paint(Ink::Good, Tier::Instant.name()))
     }
 
-    /// Why a task was not instant, in a few words.
-    fn why(self, task: &TaskSummary) -> String {
-        match &task.reason {
-            None | Some(Reason::FirstRun) => String::new(),
-            Some(reason) => clean(&reason_in_short(reason), false),
-        }
-    }
-
     fn failure(self, task: &TaskSummary) -> String {
         let note = match (&task.error, task.exit_code) {
             (Some(error), _) => clean(error, false),
@@ -179,8 +173,9 @@ impl Teller {
             out.push_str(&self.error(error));
         }
         let Some(finish) = &progress.finish else { return out };
-        let bad = finish.outcome != BuildOutcome::Success;
-        if self.verbosity == Verbosity::Quiet && !bad {
+        let good = finish.outcome == BuildOutcome::Success;
+        let idle = good && !self.tell_idle && progress.is_idle();
+        if idle || (good && self.verbosity == Verbosity::Quiet) {
             return out;
         }
         let (ink, word) = match finish.outcome {
@@ -250,6 +245,14 @@ impl Teller {
 /// Cleans a text of several lines, which are set out by themselves.
 fn lines_clean(text: &str) -> String {
     text.lines().map(|line| clean(line, false)).collect::<Vec<_>>().join("\n")
+}
+
+/// Why a task was not instant, in a few words.
+fn why(task: &TaskSummary) -> String {
+    match &task.reason {
+        None | Some(Reason::FirstRun) => String::new(),
+        Some(reason) => clean(&reason_in_short(reason), false),
+    }
 }
 
 /// A reason in a few words, for the end of a line.

@@ -120,6 +120,11 @@ impl Progress {
         }
     }
 
+    /// Whether everything so far was instant.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.done() == self.counts.instant
+    }
+
     /// How many tasks have ended.
     pub(crate) fn done(&self) -> u64 {
         let TierCounts { instant, cached, incremental, full, failed, skipped } = self.counts;

@@ -31,6 +31,20 @@ impl Write for Terminal {
     }
 }
 
+/// Keeps what was written.
+struct Counter(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A build in front of a terminal.
 struct Stage {
     terminal: Terminal,
@@ -44,7 +58,11 @@ struct Stage {
 
 impl Stage {
     fn new(columns: u16, rows: u16) -> Self {
-        Self::with(columns, rows, Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None })
+        Self::with(
+            columns,
+            rows,
+            Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None, tell_idle: true },
+        )
     }
 
     fn with(columns: u16, rows: u16, teller: Teller) -> Self {
@@ -55,8 +73,8 @@ impl Stage {
         Self { terminal, screen, progress: Progress::default(), teller, told: String::new(), now_ms: 1_000_000, seq: 0 }
     }
 
-    fn at(&mut self, seconds: f64) -> &mut Self {
-        self.now_ms = 1_000_000 + (seconds * 1000.0).round() as u64;
+    fn at(&mut self, milliseconds: u64) -> &mut Self {
+        self.now_ms = 1_000_000 + milliseconds;
         self
     }
 
@@ -144,7 +162,7 @@ fn failure(name: &str) -> EventKind {
 /// The first half of a build, with a bit of everything.
 fn midway(stage: &mut Stage) -> &mut Stage {
     stage.start(8).line(&Line::Note(Note::Instant { count: 2 }));
-    stage.task("core", None).task("plugin-sdk", Some(2)).at(0.3).event(done("shared", Tier::Cached, 12));
+    stage.task("core", None).task("plugin-sdk", Some(2)).at(300).event(done("shared", Tier::Cached, 12));
     let changed = Reason::Changed {
         changes: vec![InputChange {
             part: InputPart::File,
@@ -155,7 +173,7 @@ fn midway(stage: &mut Stage) -> &mut Stage {
         more: 2,
     };
     let core = TaskSummary { reason: Some(changed), ..summary("core", Tier::Incremental, 1240) };
-    stage.at(1.24).event(EventKind::TaskFinished(Box::new(core))).task("ui", Some(4)).task("client", None).at(2.5)
+    stage.at(1240).event(EventKind::TaskFinished(Box::new(core))).task("ui", Some(4)).task("client", None).at(2500)
 }
 
 #[test]
@@ -166,20 +184,20 @@ fn running_tasks_and_the_bar() {
 #[test]
 fn a_failure_is_told_at_once_and_what_runs_stays_below() {
     let mut stage = Stage::new(80, 16);
-    midway(&mut stage).draw().at(4.3).event(failure("ui")).draw();
+    midway(&mut stage).draw().at(4300).event(failure("ui")).draw();
     insta::assert_snapshot!(stage.picture());
 }
 
 #[test]
 fn the_summary_takes_the_place_of_the_live_lines() {
     let mut stage = Stage::new(80, 20);
-    midway(&mut stage).draw().at(4.3).event(failure("ui")).draw();
+    midway(&mut stage).draw().at(4300).event(failure("ui")).draw();
     let skipped = TaskSummary { outcome: TaskOutcome::Skipped, tier: None, ..summary("api", Tier::Full, 0) };
     stage.event(EventKind::TaskFinished(Box::new(skipped)));
     let counts = TierCounts { instant: 2, cached: 1, incremental: 1, full: 2, failed: 1, skipped: 1 };
     let finished =
         EventKind::BuildFinished { outcome: BuildOutcome::Failed, duration_us: 5_230_000, counts, saved_us: 9_400_000 };
-    stage.at(5.2).event(finished).end();
+    stage.at(5200).event(finished).end();
     insta::assert_snapshot!(stage.picture());
     assert!(!stage.terminal.0.lock().unwrap().screen().hide_cursor());
 }
@@ -205,13 +223,13 @@ fn low_terminals_show_some_tasks_and_how_many_more() {
     for index in 0..12 {
         stage.task(&format!("package-{index}"), None);
     }
-    insta::assert_snapshot!(stage.at(1.0).draw().picture());
+    insta::assert_snapshot!(stage.at(1000).draw().picture());
 }
 
 #[test]
 fn wide_characters_keep_the_columns() {
     let mut stage = Stage::new(50, 8);
-    stage.start(3).task("画面", Some(3)).task("naïve-Ünïcode", None).at(1.5).draw();
+    stage.start(3).task("画面", Some(3)).task("naïve-Ünïcode", None).at(1500).draw();
     insta::assert_snapshot!(stage.picture());
 }
 
@@ -222,7 +240,7 @@ fn a_smaller_window_leaves_nothing_behind() {
     // The terminal cuts lines off where it does not fold them.
     stage.terminal.0.lock().unwrap().screen_mut().set_size(12, 40);
     stage.screen.resize(Size { columns: 40, rows: 12 });
-    stage.at(2.6).draw().at(2.7).draw();
+    stage.at(2600).draw().at(2700).draw();
     let picture = stage.picture();
     assert_eq!(picture.matches("client:build").count(), 1, "{picture}");
 }
@@ -232,16 +250,6 @@ fn a_picture_that_did_not_change_is_not_drawn_again() {
     let mut stage = Stage::new(80, 12);
     midway(&mut stage).draw();
     let written = Arc::new(Mutex::new(Vec::new()));
-    struct Counter(Arc<Mutex<Vec<u8>>>);
-    impl Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     let mut screen = Screen::new(Counter(Arc::clone(&written)), stage.screen.size());
     let live = frame(&stage.progress, screen.size(), stage.now_ms, Style::PLAIN);
     screen.update("", live.clone()).unwrap();
@@ -282,7 +290,12 @@ fn plain_lines_of_a_whole_build() {
 
 #[test]
 fn colours_where_they_are_wanted() {
-    let teller = Teller { style: Style { color: true, unicode: true }, verbosity: Verbosity::Normal, columns: None };
+    let teller = Teller {
+        style: Style { color: true, unicode: true },
+        verbosity: Verbosity::Normal,
+        columns: None,
+        tell_idle: true,
+    };
     let mut stage = Stage::with(80, 12, teller);
     stage.start(1).event(done("core", Tier::Full, 1200));
     insta::assert_debug_snapshot!(stage.told);
@@ -290,7 +303,11 @@ fn colours_where_they_are_wanted() {
 
 #[test]
 fn quiet_tells_failures_alone() {
-    let mut stage = Stage::with(80, 20, Teller { style: Style::PLAIN, verbosity: Verbosity::Quiet, columns: None });
+    let mut stage = Stage::with(
+        80,
+        20,
+        Teller { style: Style::PLAIN, verbosity: Verbosity::Quiet, columns: None, tell_idle: true },
+    );
     midway(&mut stage);
     assert_eq!(stage.told, "");
     stage.event(failure("ui"));
@@ -303,7 +320,9 @@ fn an_error_names_its_cause_and_what_to_do() {
         causes: vec!["permission denied".into()],
         ..ErrorReport::environment("cannot open the store /c").with_hint("Name another with --cache-dir.")
     };
-    insta::assert_snapshot!(Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None }.error(&report));
+    insta::assert_snapshot!(
+        Teller { style: Style::PLAIN, verbosity: Verbosity::Normal, columns: None, tell_idle: true }.error(&report)
+    );
 }
 
 #[test]
@@ -311,7 +330,7 @@ fn the_estimate_counts_what_runs_and_what_waits() {
     let mut stage = Stage::new(80, 12);
     stage.start(6).task("a", Some(10)).task("b", None);
     assert_eq!(stage.progress.eta_us(stage.now_ms), None, "nothing is known of b yet");
-    stage.at(2.0).event(done("b", Tier::Full, 2000));
+    stage.at(2000).event(done("b", Tier::Full, 2000));
     // a has 8 s left, four tasks of 2 s wait, one lane.
     assert_eq!(stage.progress.eta_us(stage.now_ms), Some(16_000_000));
     stage.task("c", None);

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// A build that a client asks for. Every field but `workspace` may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line, independent of each other")]
 pub struct BuildRequest {
     /// The workspace's root, or any directory in it: absolute. Empty for the workspace that the daemon was started in.
     pub workspace: String,

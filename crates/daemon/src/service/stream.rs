@@ -54,13 +54,11 @@ impl BuildStream {
     /// The next line if it is there already.
     pub fn try_next(&mut self) -> Option<Line> {
         while self.ready.is_empty() && !self.ended {
-            match self.events.try_next() {
-                Some(event) => self.take(event),
-                None => {
-                    self.flush_instants();
-                    break;
-                }
-            }
+            let Some(event) = self.events.try_next() else {
+                self.flush_instants();
+                break;
+            };
+            self.take(event);
         }
         self.ready.pop_front()
     }

@@ -1,6 +1,7 @@
 //! One workspace, kept open.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level, TaskName};
 use buildnet_history::{HistoryStore, SqliteHistory};
 use buildnet_workspace::{Request, Workspace};
 use parking_lot::Mutex;
-use tokio::io::unix::AsyncFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -166,7 +167,7 @@ impl Opened {
         if ran {
             *self.expected.lock() = None;
         }
-        let still = untouched && report.counts.instant as usize == job.plan.tasks.len();
+        let still = untouched && report.counts.instant == job.plan.tasks.len() as u64;
         if self.watch && !still {
             self.follow(builder, workspace, background);
         }
@@ -203,12 +204,10 @@ impl Opened {
             }
             let descriptor = followed.descriptor();
             drop(followed);
-            let failed =
-                |error: &std::io::Error| ErrorReport::environment("cannot follow the file system").because(error);
             let descriptor =
                 descriptor.ok_or_else(|| ErrorReport::environment("the file system cannot be followed"))?;
-            let descriptor = AsyncFd::new(descriptor).map_err(|error| failed(&error))?;
-            let _ready = descriptor.readable().await.map_err(|error| failed(&error))?;
+            let waiting = tokio::task::spawn_blocking(move || wait_readable(&descriptor));
+            waiting.await.map_err(|panic| ErrorReport::internal("following broke off").because(&panic))?;
         }
     }
 
@@ -262,6 +261,14 @@ impl Opened {
         let known = known.into_iter().map(|(task, expected)| (task, expected.execution_us)).collect();
         Arc::clone(slot.insert(Arc::new(known)))
     }
+}
+
+/// Waits until a descriptor is readable, but not for long: a thread that waits cannot be told to stop.
+fn wait_readable(descriptor: &OwnedFd) {
+    let patience = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+    let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
+    // Interrupted or not: the caller looks again.
+    let _ = poll(&mut polled, Some(&patience));
 }
 
 /// The machine's memory in bytes, from `/proc/meminfo`.
