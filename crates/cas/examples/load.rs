@@ -71,7 +71,8 @@ fn main() {
     println!("opened in {:?}", start.elapsed());
     let start = Instant::now();
     store.load().expect("the index loads");
-    println!("index of {} blobs ready in {:?}; {}", store.stats().expect("stats").blobs, start.elapsed(), resident());
+    println!("index ready in {:?}; {}", start.elapsed(), resident());
+    println!("{} blobs counted after {:?}", store.stats().expect("stats").blobs, start.elapsed());
 
     let fsync = {
         use std::io::Write;
@@ -118,6 +119,13 @@ fn main() {
     let rate = (digests.len() * 20) as f64 / elapsed.as_secs_f64();
     println!("{:42} {rate:>12.0} digests/s", "");
 
+    actions(&store, &digests);
+    large(&store, base);
+    drop(store);
+    local(&dir, base, &digests);
+}
+
+fn actions(store: &Store, digests: &[Digest]) {
     let result = reapi::ActionResult {
         output_files: digests[..3]
             .iter()
@@ -136,7 +144,9 @@ fn main() {
     measure("action result get", 100_000, CALLERS, "results", |number| {
         assert!(store.action_result(&action(number % 30_000)).expect("read").is_some());
     });
+}
 
+fn large(store: &Store, base: u64) {
     let large: Vec<u8> = (0..1 << 14).flat_map(|number| blob(number).to_vec()).collect();
     let mebibytes = (large.len() >> 20) as u64;
     let elapsed = measure("64 MiB write, synced", 12, 4, "blobs", |number| {
@@ -161,18 +171,20 @@ fn main() {
     });
     println!("{:42} {:>12} MiB/s", "", 20 * mebibytes * 1000 / u64::try_from(elapsed.as_millis()).expect("short"));
     println!("{}", resident());
-    drop(store);
+}
 
-    let local = open(&dir, Durability::Relaxed);
+fn local(dir: &Path, base: u64, digests: &[Digest]) {
+    let local = open(dir, Durability::Relaxed);
     local.load().expect("the index loads");
     let out = dir.join("tmp/out");
     std::fs::create_dir_all(&out).expect("a directory");
+    for number in 0..2_000 {
+        std::fs::write(out.join(format!("in-{number}")), blob(u64::MAX / 3 + base + number)).expect("written");
+    }
     let elapsed = measure("put_file 4 KiB, relaxed", 2_000, 1, "files", |number| {
-        let path = out.join("in");
-        std::fs::write(&path, blob(u64::MAX / 3 + base + number)).expect("written");
-        local.put_file(FUNCTION, &path).expect("stored");
+        local.put_file(FUNCTION, &out.join(format!("in-{number}"))).expect("stored");
     });
-    println!("{:42} {:>12?} each, writing the file included", "", elapsed / 2_000);
+    println!("{:42} {:>12?} each", "", elapsed / 2_000);
     let elapsed = measure("place 4 KiB, relaxed", 2_000, 1, "files", |number| {
         let digest = digests[usize::try_from(number).expect("small") % digests.len()];
         assert!(local.place(&digest, &out.join(number.to_string()), false, Sharing::Private).expect("placed"));

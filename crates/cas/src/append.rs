@@ -64,7 +64,8 @@ impl Core {
         }
         let current = active.as_mut().expect("activated above");
         let time = u64::try_from(self.disk.now().as_micros()).unwrap_or(u64::MAX);
-        let mut buffer = Vec::with_capacity(records.iter().map(|record| record.length() as usize).sum());
+        let mut buffer =
+            Vec::with_capacity(usize::try_from(records.iter().map(Record::length).sum::<u64>()).unwrap_or(0));
         let entries: Vec<(Entry, u32)> = (current.count..)
             .zip(records)
             .map(|(ordinal, record)| {
@@ -77,7 +78,7 @@ impl Core {
         }
         let (segment, file) = (Arc::clone(&current.segment), Arc::clone(&current.file));
         current.tail += buffer.len() as u64;
-        current.count += entries.len() as u32;
+        current.count = entries.last().map_or(current.count, |(entry, _)| entry.ordinal + 1);
         let end = current.tail;
         segment.advance(end, current.count);
         drop(active);

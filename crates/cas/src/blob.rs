@@ -25,14 +25,17 @@ pub struct BlobReader {
 #[derive(Debug)]
 enum Content {
     Packed(Bytes),
-    Large {
-        core: Arc<Core>,
-        digest: Digest,
-        reader: LargeReader,
-        found: Located,
-        /// The block read last.
-        last: Option<(usize, Bytes)>,
-    },
+    Large(Box<Large>),
+}
+
+#[derive(Debug)]
+struct Large {
+    core: Arc<Core>,
+    digest: Digest,
+    reader: LargeReader,
+    found: Located,
+    /// The block read last.
+    last: Option<(usize, Bytes)>,
 }
 
 impl BlobReader {
@@ -41,7 +44,7 @@ impl BlobReader {
     }
 
     pub(crate) fn large(core: Arc<Core>, digest: Digest, reader: LargeReader, found: Located) -> Self {
-        let content = Content::Large { core, digest, reader, found, last: None };
+        let content = Content::Large(Box::new(Large { core, digest, reader, found, last: None }));
         Self { content, size: digest.size(), position: 0 }
     }
 
@@ -58,25 +61,32 @@ impl BlobReader {
         }
         let (bytes, skip) = match &mut self.content {
             Content::Packed(bytes) => (bytes.clone(), usize::try_from(offset).unwrap_or(usize::MAX)),
-            Content::Large { core, digest, reader, found, last } => {
+            Content::Large(large) => {
                 let index = usize::try_from(offset / BLOCK as u64).unwrap_or(usize::MAX);
                 let skip = usize::try_from(offset % BLOCK as u64).unwrap_or(usize::MAX);
-                let cached = last.as_ref().filter(|(at, _)| *at == index).map(|(_, bytes)| bytes.clone());
-                let block = match cached {
-                    Some(block) => block,
-                    None => reader.block(index).inspect_err(|error| {
-                        if error.kind() == io::ErrorKind::InvalidData {
-                            core.condemn(found, digest);
-                        }
-                    })?,
-                };
-                *last = Some((index, block.clone()));
-                core.counters.read.fetch_add((block.len() - skip).min(limit) as u64, Ordering::Relaxed);
+                let block = large.block(index)?;
+                let length = block.len().saturating_sub(skip).min(limit);
+                large.core.counters.read.fetch_add(length as u64, Ordering::Relaxed);
                 (block, skip)
             }
         };
         let end = bytes.len().min(skip.saturating_add(limit));
         Ok(bytes.slice(skip.min(end)..end))
+    }
+}
+
+impl Large {
+    fn block(&mut self, index: usize) -> io::Result<Bytes> {
+        if let Some((_, block)) = self.last.as_ref().filter(|(at, _)| *at == index) {
+            return Ok(block.clone());
+        }
+        let block = self.reader.block(index).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                self.core.condemn(&self.found, &self.digest);
+            }
+        })?;
+        self.last = Some((index, block.clone()));
+        Ok(block)
     }
 }
 
@@ -125,7 +135,7 @@ impl BlobWriter {
         let Self { core, expected, hasher, content } = self;
         let actual = hasher.finish();
         if actual != expected {
-            return Err(CasError::Mismatch { expected, actual });
+            return Err(CasError::mismatch(expected, actual));
         }
         core.counters.written.fetch_add(expected.size(), Ordering::Relaxed);
         match content {

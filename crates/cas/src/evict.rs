@@ -342,9 +342,9 @@ impl Core {
             }
         }
         let dir = self.index.segments_dir();
-        let names = list(&*self.disk, dir)?;
-        for name in names.iter().filter(|name| name.ends_with(".use")) {
-            if !names.contains(&name.replace(".use", ".seg")) {
+        let files = list(&*self.disk, dir)?;
+        for (name, stem) in files.iter().filter_map(|name| Some((name, name.strip_suffix(".use")?))) {
+            if !files.contains(&format!("{stem}.seg")) {
                 let _ = self.disk.remove(&dir.join(name));
             }
         }

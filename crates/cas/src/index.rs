@@ -128,7 +128,7 @@ impl View {
         self.tables = tables.into_iter().map(covered).collect();
         // The newest last: it is asked first, and in a busy store it is the smallest.
         self.tables.sort_by_key(|covered| std::cmp::Reverse(covered.table.len()));
-        let tabled: std::collections::HashSet<u64> =
+        let sealed: std::collections::HashSet<u64> =
             self.tables.iter().flat_map(|covered| &covered.table.segments).map(|(salt, _)| *salt).collect();
         for covered in &self.tables {
             for (segment, (_, end)) in covered.segments.iter().zip(&covered.table.segments) {
@@ -140,9 +140,9 @@ impl View {
         }
         let segments = &self.segments;
         self.delta
-            .retain(|_, found| segments.contains_key(&found.segment.salt) && !tabled.contains(&found.segment.salt));
+            .retain(|_, found| segments.contains_key(&found.segment.salt) && !sealed.contains(&found.segment.salt));
         self.delta.shrink_to(self.delta.len() * 2);
-        self.open = segments.values().filter(|segment| !tabled.contains(&segment.salt)).map(Arc::clone).collect();
+        self.open = segments.values().filter(|segment| !sealed.contains(&segment.salt)).map(Arc::clone).collect();
     }
 }
 
@@ -280,7 +280,7 @@ impl Index {
     /// The tables in the directory; those known are not read again, and damaged ones are left out.
     fn list_tables(&self, view: &View) -> io::Result<Vec<Arc<Table>>> {
         let mut tables = Vec::new();
-        for name in list(&*self.disk, &self.tables_dir)?.iter().filter(|name| name.ends_with(".table")) {
+        for name in list(&*self.disk, &self.tables_dir)?.iter().filter(|name| name.strip_suffix(".table").is_some()) {
             if let Some(known) = view.tables.iter().find(|covered| covered.table.name == *name) {
                 tables.push(Arc::clone(&known.table));
                 continue;

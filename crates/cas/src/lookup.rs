@@ -24,7 +24,8 @@ pub(crate) struct Freshness {
 
 impl Freshness {
     fn holds(self, segment: &Segment, ordinal: u32) -> bool {
-        self.always || segment.used(ordinal) >= self.after
+        let used = segment.used(ordinal);
+        used >= self.after || self.always && used > 0
     }
 }
 
@@ -82,15 +83,13 @@ impl Core {
         self.index.refresh().map_err(failed)?;
         let view = self.index.view().map_err(failed)?;
         for (key, place) in keys.iter().zip(&mut located).filter(|(_, place)| place.is_none()) {
-            *place = view.find(key).map(|(segment, entry)| Located { segment: segment.clone(), entry });
-        }
-        drop(view);
-        for place in &mut located {
-            let stale = place.as_ref().filter(|found| !fresh.holds(&found.segment, found.entry.ordinal));
-            if let Some(found) = stale
-                && !self.mark_used(found, fresh.now)
-            {
-                *place = None;
+            // What turns out to be removed is not found again, so that a copy of it is.
+            while let Some((segment, entry)) = view.find(key) {
+                let found = Located { segment: segment.clone(), entry };
+                if fresh.holds(segment, entry.ordinal) || self.mark_used(&found, fresh.now) {
+                    *place = Some(found);
+                    break;
+                }
             }
         }
         Ok(located)
@@ -105,16 +104,24 @@ impl Core {
         Ok(self.locate(std::slice::from_ref(key))?.pop().flatten())
     }
 
-    /// False when the record's file is gone.
+    /// False when the record was removed, or its file is gone.
     fn mark_used(&self, found: &Located, now: u32) -> bool {
+        let (segment, ordinal) = (&found.segment, found.entry.ordinal);
+        // Of records in tables it is not known yet.
+        if segment.used(ordinal) == 0 && segment.recorded_use(&*self.disk, ordinal).is_ok_and(|used| used == DEAD) {
+            segment.remember_used(ordinal, DEAD);
+            return false;
+        }
         if found.entry.key.kind == Kind::Large {
             let size = self.disk.size(&large::path_of(self, found));
             if size.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-                found.segment.remember_used(found.entry.ordinal, DEAD);
+                segment.remember_used(ordinal, DEAD);
                 return false;
             }
         }
-        if let Err(error) = found.segment.touch(&*self.disk, found.entry.ordinal, now) {
+        if self.options.read_only {
+            segment.remember_used(ordinal, now);
+        } else if let Err(error) = segment.touch(&*self.disk, ordinal, now) {
             tracing::debug!(%error, "cannot record a use");
         }
         true

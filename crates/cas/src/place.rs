@@ -40,7 +40,7 @@ impl Core {
         let raw = found.entry.codec == Codec::Raw;
         // The store's files are not executable; a link shares the mode.
         if raw && sharing == Sharing::ReadOnly && !executable {
-            if !self.is_whole(&reader).map_err(failed)? {
+            if !is_whole(&reader).map_err(failed)? {
                 self.condemn(&found, digest);
                 return Ok(false);
             }
@@ -53,7 +53,7 @@ impl Core {
         }
         let copied = write_whole(to, mode, |file| {
             if raw && reflink(&large::path_of_digest(self, digest, Codec::Raw), file) {
-                return if self.is_whole(&reader)? { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) };
+                return if is_whole(&reader)? { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) };
             }
             (0..reader.count()).try_for_each(|index| file.write_all(&reader.block(index)?))
         });
@@ -66,18 +66,18 @@ impl Core {
             Err(error) => Err(failed(error)),
         }
     }
+}
 
-    /// Checks all blocks of a file that is handed out as it is.
-    fn is_whole(&self, reader: &LargeReader) -> io::Result<bool> {
-        for index in 0..reader.count() {
-            match reader.block(index) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(false),
-                Err(error) => return Err(error),
-            }
+/// Checks all blocks of a file that is handed out as it is.
+fn is_whole(reader: &LargeReader) -> io::Result<bool> {
+    for index in 0..reader.count() {
+        match reader.block(index) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(false),
+            Err(error) => return Err(error),
         }
-        Ok(true)
     }
+    Ok(true)
 }
 
 /// A name beside `to` that nobody uses.

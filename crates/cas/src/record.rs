@@ -119,6 +119,12 @@ impl Entry {
         if check(bytes) != u32_at(bytes, 60) {
             return None;
         }
+        Self::decode_checked(bytes)
+    }
+
+    /// Decodes what a checksum over more has covered.
+    pub(crate) fn decode_checked(bytes: &[u8]) -> Option<(Self, u32)> {
+        let bytes: &[u8; ENTRY] = bytes.try_into().ok()?;
         let entry = Self {
             key: Key {
                 hash: bytes[..32].try_into().ok()?,

@@ -11,12 +11,13 @@ use crate::disk::{Disk, DiskFile, Open};
 use crate::record::{ENTRY, Entry, HEADER_MAX, Header, SLOT, u32_at, u64_at};
 
 /// Most records in one segment.
-pub(crate) const MAX_RECORDS: u32 = (CHUNKS * CHUNK) as u32;
+pub(crate) const MAX_RECORDS: u32 = 64 * 4096;
 /// The time of last use that marks a record as removed or corrupted.
 pub(crate) const DEAD: u32 = u32::MAX;
 
-const CHUNKS: usize = 64;
+/// Times of last use are allocated by so many records.
 const CHUNK: usize = 4096;
+const CHUNKS: usize = MAX_RECORDS as usize / CHUNK;
 const SIDECAR_MAGIC: &[u8; 8] = b"BNSIDE\x00\x01";
 /// Bytes that a scan reads at a time.
 const WINDOW: usize = 1 << 20;
@@ -257,20 +258,17 @@ impl Segment {
         let (mut position, mut count) = (self.end(), self.count());
         let mut in_damage = false;
         while position < size && count < MAX_RECORDS {
-            match window.record(self.salt, position, count)? {
-                Some(header) => {
-                    count = header.entry.ordinal + 1;
-                    position = header.entry.end();
-                    self.advance(position, count);
-                    let seconds = u32::try_from(header.time / 1_000_000).unwrap_or(0);
-                    found.entries.push((header.entry, seconds));
-                    in_damage = false;
-                }
-                None => {
-                    found.damaged += u64::from(!in_damage);
-                    in_damage = true;
-                    position += 8;
-                }
+            if let Some(header) = window.record(self.salt, position, count)? {
+                count = header.entry.ordinal + 1;
+                position = header.entry.end();
+                self.advance(position, count);
+                let seconds = u32::try_from(header.time / 1_000_000).unwrap_or(0);
+                found.entries.push((header.entry, seconds));
+                in_damage = false;
+            } else {
+                found.damaged += u64::from(!in_damage);
+                in_damage = true;
+                position += 8;
             }
         }
         Ok(found)

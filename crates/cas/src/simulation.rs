@@ -39,7 +39,7 @@ impl Model {
         };
         let mut bytes = format!("{}:", self.serial).into_bytes();
         let noisy = random.below(2) == 0;
-        bytes.extend((0..length).map(|_| if noisy { random.next() as u8 } else { b'x' }));
+        bytes.extend((0..length).map(|_| if noisy { random.next().to_le_bytes()[0] } else { b'x' }));
         (FUNCTION.digest(&bytes), bytes.into())
     }
 
@@ -192,21 +192,19 @@ fn a_failed_sync_closes_the_store_for_writing() {
     for at in 0..40 {
         let disk = SimDisk::new(at);
         let store = Store::open_on(Arc::new(disk.clone()), options(Durability::Synced)).unwrap();
+        let before = store.put_bytes(FUNCTION, b"before").unwrap();
         disk.set_fault(Some(Fault::Io(at)));
-        let blobs: Vec<Bytes> = (0..20).map(|number| Bytes::from(format!("blob {number}"))).collect();
-        let mut failed = false;
-        for bytes in &blobs {
-            let put = store.put_bytes(FUNCTION, bytes);
-            assert!(!failed || put.is_err() || closed == 0, "accepted after a failure");
-            failed |= matches!(put, Err(crate::CasError::Latched { .. }));
-            closed += u32::from(failed);
-        }
-        if failed {
-            assert!(store.put_bytes(FUNCTION, b"more").is_err());
-            assert!(store.put_action_result(&FUNCTION.digest(b"a"), &result(0)).is_err());
-        }
+        let puts: Vec<bool> =
+            (0..20).map(|number| store.put_bytes(FUNCTION, format!("blob {number}").as_bytes()).is_ok()).collect();
+        // A failure that may have lost a write is the last thing that happens; one of a sidecar loses nothing.
+        let Some(first) = puts.iter().position(|done| !done) else { continue };
+        assert!(puts[first..].iter().all(|done| !done), "{puts:?}");
+        let refused = store.put_action_result(&before, &result(0));
+        assert!(matches!(refused, Err(crate::CasError::Latched { .. })), "{refused:?}");
+        assert_eq!(store.read(&before).unwrap().as_deref(), Some(&b"before"[..]), "reading goes on");
+        closed += 1;
     }
-    assert!(closed > 0);
+    assert!(closed > 10, "{closed} of 40");
 }
 
 /// Flipped bits anywhere: what comes back is right, or nothing.
@@ -219,7 +217,7 @@ fn rot(seed: u64) {
         act(&store, &mut model, &mut random);
     }
     drop(store);
-    for _ in 0..1 + random.below(6) {
+    for _ in 0..=random.below(6) {
         let suffix = [".seg", ".use", ".table", ""][usize::try_from(random.below(4)).unwrap()];
         // The format and the locks are not content.
         if suffix.is_empty() || disk.rot(suffix).is_none() {
@@ -230,13 +228,12 @@ fn rot(seed: u64) {
     let store = Store::open_on(Arc::new(disk.clone()), options(Durability::Synced)).unwrap();
     let mut lost = 0;
     for (digest, bytes) in &model.acknowledged {
-        match store.read(digest).unwrap() {
-            Some(read) => assert_eq!(read, bytes),
-            None => {
-                lost += 1;
-                assert!(!store.contains(digest).unwrap(), "{digest} is known to be corrupted");
-                store.put_expected(digest, bytes).unwrap();
-            }
+        if let Some(read) = store.read(digest).unwrap() {
+            assert_eq!(read, bytes);
+        } else {
+            lost += 1;
+            assert!(!store.contains(digest).unwrap(), "{digest} is known to be corrupted");
+            store.put_expected(digest, bytes).unwrap();
         }
     }
     assert!(lost <= 40, "{lost} blobs lost to a few flipped bits");
@@ -252,7 +249,7 @@ fn rot(seed: u64) {
     }
     drop(store);
     let store = Store::open_on(Arc::new(disk.kill()), options(Durability::Synced)).unwrap();
-    assert!(store.verify(&mut |_, _| {}).unwrap().corrupted.is_empty(), "verification heals");
+    assert_eq!(store.verify(&mut |_, _| {}).unwrap().corrupted, [], "verification heals");
     for (digest, bytes) in &model.acknowledged {
         assert_eq!(store.read(digest).unwrap().as_ref(), Some(bytes), "healed by storing again");
     }

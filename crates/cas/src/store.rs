@@ -202,5 +202,5 @@ impl Store {
 
 fn verify(digest: &Digest, bytes: &[u8]) -> Result<(), CasError> {
     let actual = digest.function().digest(bytes);
-    if actual == *digest { Ok(()) } else { Err(CasError::Mismatch { expected: *digest, actual }) }
+    if actual == *digest { Ok(()) } else { Err(CasError::mismatch(*digest, actual)) }
 }

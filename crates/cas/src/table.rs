@@ -61,7 +61,7 @@ impl Table {
 
     /// The entry at a position in key order.
     pub(crate) fn entry(&self, position: usize) -> Option<Entry> {
-        let (entry, ordinal) = Entry::decode(self.raw(position))?;
+        let (entry, ordinal) = Entry::decode_checked(self.raw(position))?;
         Some(Entry { ordinal, ..entry })
     }
 

@@ -16,14 +16,17 @@ use crate::lookup::expand;
 use crate::options::{StoreStats, VerifyReport};
 use crate::record::{Entry, Key, Kind, MAX_STORED, REMOVED};
 use crate::references::References;
-use crate::segment::Segment;
+use crate::segment::{DEAD, Segment};
 
 impl Core {
     pub(crate) fn stats(&self) -> Result<StoreStats, CasError> {
         let failed = |error| self.index_failed(error);
         self.index.refresh().map_err(failed)?;
         let mut stats = StoreStats::default();
-        self.each(&mut |found| {
+        self.each(&mut |found, current| {
+            if !current {
+                return Ok(());
+            }
             let key = &found.entry.key;
             match key.kind {
                 Kind::Action if found.entry.flags & REMOVED == 0 => stats.action_results += 1,
@@ -47,8 +50,8 @@ impl Core {
         Ok(stats)
     }
 
-    /// Calls `act` for the current record of every key.
-    fn each(&self, act: &mut dyn FnMut(Located) -> Result<(), CasError>) -> Result<(), CasError> {
+    /// Calls `act` for every record that was not removed, and says whether it is the one that lookups find.
+    fn each(&self, act: &mut dyn FnMut(Located, bool) -> Result<(), CasError>) -> Result<(), CasError> {
         let view = self.index.view().map_err(|error| self.index_failed(error))?;
         let segments: Vec<Arc<Segment>> = view.segments().map(Arc::clone).collect();
         drop(view);
@@ -57,10 +60,9 @@ impl Core {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(|error| CasError::io("read", segment.sidecar_path(), error))?,
             };
-            for (entry, _) in entries {
-                if self.is_current(&segment, &entry)? {
-                    act(Located { segment: Arc::clone(&segment), entry })?;
-                }
+            for (entry, _) in entries.into_iter().filter(|(_, used)| *used != DEAD) {
+                let current = self.is_current(&segment, &entry)?;
+                act(Located { segment: Arc::clone(&segment), entry }, current)?;
             }
         }
         Ok(())
@@ -76,7 +78,7 @@ impl Core {
         let total = self.stats()?.logical_bytes;
         let mut report = VerifyReport::default();
         progress(0, total);
-        self.each(&mut |found| {
+        self.each(&mut |found, current| {
             let record = match self.record(&found, None) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other.map_err(|error| CasError::io("read", found.segment.path(), error))?,
@@ -99,7 +101,10 @@ impl Core {
                 return Ok(());
             };
             if header.entry.key.kind == Kind::Action {
-                report.action_results += u64::from(header.entry.flags & REMOVED == 0);
+                if !current || header.entry.flags & REMOVED != 0 {
+                    return Ok(());
+                }
+                report.action_results += 1;
                 report.incomplete += u64::from(!self.names_present(&header.digest, header.entry.codec, payload)?);
                 return Ok(());
             }
@@ -107,8 +112,10 @@ impl Core {
                 self.condemn(&found, &header.digest);
                 report.corrupted.push(header.digest);
             }
-            report.blobs += 1;
-            report.bytes += header.digest.size();
+            if current {
+                report.blobs += 1;
+                report.bytes += header.digest.size();
+            }
             progress(report.bytes.min(total), total);
             Ok(())
         })?;

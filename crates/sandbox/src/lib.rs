@@ -1,7 +1,7 @@
 //! One process, hermetically: namespaces, seccomp, Landlock, cgroups.
 //!
 //! [`run`] starts one command so that it sees only what its [`Request`] names, hands out what it writes as it writes it, and
-//! returns how it ended ([`Exit`]) when neither it nor anything it started is alive any more. [`probe`] says which of the
+//! returns how it ended ([`Exit`]) when neither it nor anything it started is alive any more. [`probe()`] says which of the
 //! kernel's features this needs are there. `docs/design/sandbox.md` describes how it is done and what it rests on.
 //!
 //! All platform code of BuildNet lives here. Where the kernel is not Linux, only [`Mode::Off`] is supported.

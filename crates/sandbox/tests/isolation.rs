@@ -61,7 +61,8 @@ fn an_overlay_keeps_writes_from_the_source() {
     fs::write(lower.join("unwanted"), "x").expect("a file can be written");
     let mut request = script("cat source; echo changed > source; rm unwanted; mkdir out; echo made > out/file; ls");
     request.working_dir = PathBuf::from("/buildnet/work");
-    request.mounts = vec![mount(&lower, "/buildnet/work", MountKind::Overlay { upper: upper.clone(), work })];
+    request.mounts =
+        vec![mount(&lower, "/buildnet/work", MountKind::Overlay { upper: upper.clone(), work: work.clone() })];
     let (exit, output) = output_of(&request);
     assert_eq!((exit.status, output.as_str()), (Status::Exited(0), "originalout\nsource\n"));
     let read = |path: PathBuf| fs::read_to_string(path).expect("the file is there");
@@ -69,6 +70,7 @@ fn an_overlay_keeps_writes_from_the_source() {
     assert_eq!(read(lower.join("unwanted")), "x");
     assert_eq!(read(upper.join("source")), "changed\n");
     assert_eq!(read(upper.join("out/file")), "made\n");
+    assert_eq!(fs::read_dir(&work).expect("the directory is there").count(), 0);
 }
 
 #[test]

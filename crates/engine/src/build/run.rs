@@ -10,6 +10,7 @@ use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::{
     CancelHandle, Executed, Execution, ExecutorError, HostMount, Limits, Mode, Outputs, StateDir, Status, place,
 };
+use buildnet_scheduler::{Outcome, RetryPolicy};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -23,9 +24,6 @@ use super::trace;
 
 /// Longest piece of output in one event.
 const PIECE: usize = 64 * 1024;
-
-/// First delay before a command is started again, doubled each time.
-const FIRST_DELAY: Duration = Duration::from_millis(200);
 
 /// An action that has a result.
 pub(super) struct Done {
@@ -72,7 +70,6 @@ pub(super) async fn run(
         locks.push(session.state_lock(state).lock_owned().await);
     }
     let execution = execution(task, spec, session, &assembled, identities);
-    let mut delay = FIRST_DELAY;
     let mut told = 0;
     loop {
         summary.attempts += 1;
@@ -90,11 +87,14 @@ pub(super) async fn run(
                 // The command was not started yet.
                 summary.attempts -= 1;
             }
-            Err(error)
-                if error.category() == ErrorCategory::Environment
-                    && attempt <= spec.retries
-                    && !cancel.is_cancelled() =>
-            {
+            Err(error) if !cancel.is_cancelled() => {
+                let outcome = match error.category() {
+                    ErrorCategory::Environment => Outcome::EnvironmentFailed,
+                    _ => Outcome::Failed,
+                };
+                let Some(delay) = RetryPolicy::default().retry(outcome, attempt, spec.retries, salt(task)) else {
+                    return Err(error);
+                };
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 let error = error.to_string();
                 session.publish(EventKind::TaskRetry { task: task.clone(), attempt, delay_ms, error });
@@ -102,7 +102,6 @@ pub(super) async fn run(
                     () = tokio::time::sleep(delay) => {}
                     () = cancel.cancelled() => return Err(BuildError::Cancelled),
                 }
-                delay *= 2;
             }
             result => {
                 drop((permit, locks));
@@ -110,6 +109,14 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Tells tasks apart, so that several that fail together do not start again together.
+fn salt(task: &TaskName) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    task.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The result of the action if the cache has it, with its outputs placed and its log replayed.

@@ -1,5 +1,6 @@
 //! Builds of small workspaces with real commands.
 
+mod exports;
 mod fixture;
 
 use std::fs;

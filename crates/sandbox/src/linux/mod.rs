@@ -25,6 +25,8 @@ mod trace;
 mod watch;
 
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -38,7 +40,7 @@ use crate::linux::limits::resource_limits;
 use crate::linux::notify::Tracer;
 use crate::linux::spawn::spawn;
 use crate::linux::watch::{End, Watch};
-use crate::request::Request;
+use crate::request::{MountKind, Request};
 
 /// Runs the command in namespaces of its own.
 pub(crate) fn run(
@@ -82,6 +84,7 @@ pub(crate) fn run(
     };
     let end = watch.until_end(sandbox, output)?;
     let lookups = tracer.map(Tracer::finish).unwrap_or_default();
+    clear_overlay_work(request);
     let (status, mut usage) = match end {
         End::Ended(status, usage) => (status, usage),
         End::NotExecuted(errno) => return Err(not_executed(request, errno)),
@@ -93,6 +96,35 @@ pub(crate) fn run(
         sought: lookups.sought.into_iter().collect(),
         opened: lookups.opened.into_iter().collect(),
     })
+}
+
+/// Removes what overlayfs leaves in its work directories: directories without permissions, which an ordinary user could not remove
+/// as usual, with a mark against mounting again what was mounted as `volatile`.
+fn clear_overlay_work(request: &Request) {
+    /// The kernel's own directories are not deeper: `work/incompat/volatile`.
+    const MAX_DEPTH: u32 = 8;
+    for mount in &request.mounts {
+        if let MountKind::Overlay { work, .. } = &mount.kind {
+            // What cannot be removed is left to whoever made the directory.
+            let _ = clear_dir(work, MAX_DEPTH);
+        }
+    }
+}
+
+/// Empties a directory, giving itself the permission to.
+fn clear_dir(dir: &Path, depth: u32) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() && depth > 0 {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
+            clear_dir(&path, depth - 1)?;
+            std::fs::remove_dir(&path)?;
+        } else {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn not_executed(request: &Request, errno: i32) -> SandboxError {
