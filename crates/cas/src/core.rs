@@ -162,12 +162,17 @@ impl Core {
         self.this.upgrade().expect("called through an Arc")
     }
 
-    /// Bytes that large blobs take, as all processes account for it; changed by `delta`.
+    /// Bytes that large blobs take, as all processes account for it, after `change`.
     pub(crate) fn large_usage(&self, change: impl FnOnce(u64) -> u64) -> std::io::Result<u64> {
         let mut usage = self.usage.lock();
         if usage.is_none() {
+            let path = self.dir.join("lock/usage");
             let how = if self.options.read_only { Open::Read } else { Open::Create };
-            *usage = Some(self.disk.open(&self.dir.join("lock/usage"), how)?);
+            *usage = match self.disk.open(&path, how) {
+                // Nobody has written a large blob yet.
+                Err(error) if self.options.read_only && error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+                opened => Some(opened?),
+            };
         }
         let file = usage.as_ref().expect("opened above");
         file.lock()?;

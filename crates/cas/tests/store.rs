@@ -238,7 +238,12 @@ fn a_read_only_store_reads() {
     assert!(error.hint().is_some());
     assert!(store.gc(None, None).is_err());
     let nowhere = Store::open(&dir.path().join("none"), StoreOptions { read_only: true, ..StoreOptions::default() });
-    assert!(!nowhere.unwrap().contains(&digests[0]).unwrap());
+    let nowhere = nowhere.unwrap();
+    assert!(!nowhere.contains(&digests[0]).unwrap());
+    assert_eq!(nowhere.stats().unwrap().blobs, 0);
+    assert_eq!(store.stats().unwrap().blobs, 2);
+    assert!(store.verify(&mut |_, _| {}).unwrap().corrupted.is_empty());
+    assert!(!dir.path().join("none").exists(), "reading creates nothing");
 }
 
 #[test]

@@ -74,10 +74,10 @@ pub(super) fn program(
     let digest = Some(hash(&found, &real)?);
     let home = environment.get("HOME").map(PathBuf::from);
     let mut mounts = needed(&real, workspace, home.as_deref());
-    if let Some(directory) = directory.as_ref().filter(|directory| !is_standard(directory)) {
-        if !mounts.iter().any(|mount| directory.starts_with(mount)) {
-            mounts.push(directory.clone());
-        }
+    if let Some(directory) = directory.as_ref().filter(|directory| !is_standard(directory))
+        && !mounts.iter().any(|mount| directory.starts_with(mount))
+    {
+        mounts.push(directory.clone());
     }
     Ok(HostFile { path: Some(found), watched, digest, mounts, directory })
 }

@@ -1,0 +1,1 @@
+//! The HTTP cache protocols of other build tools.
