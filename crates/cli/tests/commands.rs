@@ -223,6 +223,8 @@ fn the_daemon_builds_follows_changes_and_stops() {
     let lock = place.directory.path().join("cache/daemon");
     assert!(Path::new(&lock).exists());
     run(&["stop"]).expect(0, &["Stopped the daemon"]);
+    run(&["start", "--detach"]).expect(0, &["The daemon listens on"]);
+    run(&["stop"]).expect(0, &["Stopped the daemon"]);
     run(&["stop"]).expect(0, &["No daemon listens"]);
     run(&["build"]).expect(0, &["3 instant"]);
 }
