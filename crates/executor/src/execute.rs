@@ -1,5 +1,6 @@
 //! Runs one command over an execution root.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::error::ExecutorError;
 use crate::outputs::Outputs;
 use crate::place::{Placed, exists, place};
 use crate::root::ExecutionRoot;
+
+/// Tells the executors of one process apart.
+static NEXT_EXECUTOR: AtomicU64 = AtomicU64::new(0);
 
 /// Where a confined command finds the workspace: the same place for every checkout, so that paths in outputs do not differ.
 pub const EXECUTION_ROOT: &str = "/buildnet/work";
@@ -120,17 +124,45 @@ pub struct Executor {
     store: Store,
     workspace: Arc<Root>,
     /// On the workspace's file system, so that outputs can be moved into place.
-    scratch: PathBuf,
+    scratch: Arc<Scratch>,
     next: Arc<AtomicU64>,
 }
 
+/// Where execution roots lie; removed with the last handle.
+#[derive(Debug)]
+struct Scratch {
+    disk: PathBuf,
+    /// In memory, for inputs.
+    memory: Option<PathBuf>,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for directory in [Some(&self.disk), self.memory.as_ref()].into_iter().flatten() {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+}
+
 impl Executor {
-    /// An executor that keeps its execution roots in `scratch`. What dead processes left there is removed.
-    pub fn new(store: Store, workspace: Arc<Root>, scratch: &Path) -> Result<Self, ExecutorError> {
+    /// An executor that keeps its execution roots in `scratch`, and copies of inputs in `memory`, a directory of a file system in
+    /// memory if there is one. What dead processes left in either is removed.
+    pub fn new(
+        store: Store,
+        workspace: Arc<Root>,
+        scratch: &Path,
+        memory: Option<&Path>,
+    ) -> Result<Self, ExecutorError> {
         sweep(scratch);
-        let scratch = scratch.join(std::process::id().to_string());
-        std::fs::create_dir_all(&scratch).map_err(ExecutorError::io("create", scratch.display().to_string()))?;
-        Ok(Self { store, workspace, scratch, next: Arc::default() })
+        let number = NEXT_EXECUTOR.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let disk = scratch.join(&name);
+        std::fs::create_dir_all(&disk).map_err(ExecutorError::io("create", disk.display().to_string()))?;
+        let memory = memory.and_then(private_directory).map(|memory| {
+            sweep(&memory);
+            memory.join(name)
+        });
+        Ok(Self { store, workspace, scratch: Arc::new(Scratch { disk, memory }), next: Arc::default() })
     }
 
     /// The store that outputs go to.
@@ -166,7 +198,9 @@ impl Executor {
         cancel: &CancelHandle,
     ) -> Result<Executed, ExecutorError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut root = ExecutionRoot::create(self.scratch.join(number.to_string()))?;
+        let place = |scratch: &PathBuf| scratch.join(number.to_string());
+        let memory = self.scratch.memory.as_ref().map(place);
+        let mut root = ExecutionRoot::create(place(&self.scratch.disk), memory, &execution.inputs)?;
         let mut directories = execution.directories.clone();
         directories.extend(execution.outputs.iter().filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())));
         directories.extend(execution.state.iter().map(|state| state.path.clone()));
@@ -176,10 +210,10 @@ impl Executor {
 
         let inside = Path::new(EXECUTION_ROOT);
         let overlay = MountKind::Overlay { upper: root.upper(), work: root.work() };
-        let mut mounts = vec![Mount { source: root.lower(), target: inside.to_owned(), kind: overlay }];
-        for path in &root.mounted {
-            let source = self.workspace.join(path);
-            mounts.push(Mount { source, target: inside.join(path), kind: MountKind::ReadOnly });
+        let mut mounts = vec![Mount { source: root.lower().to_owned(), target: inside.to_owned(), kind: overlay }];
+        for input in &root.mounted {
+            let target = inside.join(&input.path);
+            mounts.push(Mount { source: input.source.clone(), target, kind: MountKind::ReadOnly });
         }
         for mount in &execution.host_mounts {
             let target = inside.join(&mount.target);
@@ -207,7 +241,8 @@ impl Executor {
             Collection::default()
         };
         // Mounted sources lie in the workspace itself: were they edited, the command may have seen the edit.
-        for input in execution.inputs.iter().filter(|input| root.mounted.contains(&input.path)) {
+        let mounted: HashSet<&str> = root.mounted.iter().map(|input| input.path.as_str()).collect();
+        for input in execution.inputs.iter().filter(|input| mounted.contains(input.path.as_str())) {
             if input.source.is_some_and(|stamp| self.workspace.stamp(&input.path) != Ok(stamp)) {
                 return Err(ExecutorError::InputChanged { path: input.path.clone() });
             }
@@ -337,6 +372,17 @@ fn has_entries(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+/// A directory of this user alone below one that everybody may write to; none if there is something else at its place.
+fn private_directory(shared: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let user = rustix::process::geteuid().as_raw();
+    let directory = shared.join(format!("buildnet-{user}"));
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    let metadata = std::fs::symlink_metadata(&directory).ok()?;
+    let private = metadata.is_dir() && metadata.uid() == user && metadata.mode().trailing_zeros() >= 6;
+    private.then_some(directory)
+}
+
 /// Removes the scratch directories of processes that are gone.
 fn sweep(scratch: &Path) {
     let Ok(entries) = std::fs::read_dir(scratch) else { return };
@@ -344,7 +390,7 @@ fn sweep(scratch: &Path) {
         let alive = entry
             .file_name()
             .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
+            .and_then(|name| name.split('-').next()?.parse::<i32>().ok())
             .and_then(rustix::process::Pid::from_raw)
             .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
         if !alive && exists(&entry.path()) {

@@ -28,6 +28,9 @@ use super::task::micros;
 use super::tools;
 use crate::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Request, Services, Transaction};
 
+/// Where Linux keeps a file system in memory that everybody may use.
+const MEMORY: &str = "/dev/shm";
+
 /// Most times in one build that lost outputs are made again.
 const MAX_REWINDS: usize = 3;
 
@@ -142,7 +145,7 @@ impl Builder {
             }
         };
         let root = Arc::new(Root::open(root));
-        let executor = Executor::new(store, Arc::clone(&root), &state.join("exec"))?;
+        let executor = Executor::new(store, Arc::clone(&root), &state.join("exec"), Some(Path::new(MEMORY)))?;
         let running = tokio::sync::Mutex::default();
         let state = state.to_owned();
         Ok((Self { root, state, executor, graph, table: Arc::new(table), registry, running }, told))
