@@ -228,7 +228,7 @@ pub struct TaskSummary {
     /// How much work it was; none if it did not succeed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tier: Option<Tier>,
-    /// Wall time in this build, in microseconds: from start to outputs in place.
+    /// Wall time in this build, in microseconds: from start to outputs in place, without the wait for a free core.
     pub duration_us: u64,
     /// Wall time of the command when it really ran, now or in the run that filled the cache, in microseconds.
     pub execution_us: u64,

@@ -132,7 +132,8 @@ async fn settle(
     let action = assembled.digest;
     let Done { outputs, tier, execution_us } =
         run::run(task, spec, session, assembled, identities, ctx.cancellation(), summary).await?;
-    summary.duration_us = micros(began);
+    // What `run` left there is the wait for its turn, which is not the task's own time.
+    summary.duration_us = micros(began).saturating_sub(summary.duration_us);
     summary.execution_us = execution_us;
     summary.tier = Some(tier);
     let outputs_digest = outputs.digest()?;
