@@ -1,35 +1,92 @@
 //! Reading and writing of one blob in pieces.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use buildnet_digest::{Digest, Hasher};
 use bytes::Bytes;
 
+use crate::core::Core;
 use crate::error::CasError;
-use crate::store::Store;
+use crate::index::Located;
+use crate::large::{BLOCK, LargeReader, LargeWriter};
+use crate::record::PACK_LIMIT;
 
-/// Reads a blob, from its start or in ranges.
+/// Reads a blob, from its start or in ranges. What it returns is verified: a packed blob by its digest, a large one by a
+/// checksum per block of 256 KiB.
 #[derive(Debug)]
 pub struct BlobReader {
-    pub(crate) file: File,
-    pub(crate) size: u64,
-    pub(crate) position: u64,
+    content: Content,
+    size: u64,
+    position: u64,
+}
+
+#[derive(Debug)]
+enum Content {
+    Packed(Bytes),
+    Large(Box<Large>),
+}
+
+#[derive(Debug)]
+struct Large {
+    core: Arc<Core>,
+    digest: Digest,
+    reader: LargeReader,
+    found: Located,
+    /// The block read last.
+    last: Option<(usize, Bytes)>,
 }
 
 impl BlobReader {
+    pub(crate) fn packed(bytes: Bytes) -> Self {
+        Self { size: bytes.len() as u64, content: Content::Packed(bytes), position: 0 }
+    }
+
+    pub(crate) fn large(core: Arc<Core>, digest: Digest, reader: LargeReader, found: Located) -> Self {
+        let content = Content::Large(Box::new(Large { core, digest, reader, found, last: None }));
+        Self { content, size: digest.size(), position: 0 }
+    }
+
     /// Size of the blob in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Up to `limit` bytes from `offset`; empty at or past the end.
-    pub fn read_range(&self, offset: u64, limit: usize) -> io::Result<Bytes> {
-        let length = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(limit);
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, offset)?;
-        Ok(buffer.into())
+    /// Some bytes from `offset`, at most `limit`, and fewer where a stored block ends; empty only at or past the blob's
+    /// end, or for a limit of zero. Shares memory with what is read next, so that streaming copies nothing.
+    pub fn read_range(&mut self, offset: u64, limit: usize) -> io::Result<Bytes> {
+        if offset >= self.size || limit == 0 {
+            return Ok(Bytes::new());
+        }
+        let (bytes, skip) = match &mut self.content {
+            Content::Packed(bytes) => (bytes.clone(), usize::try_from(offset).unwrap_or(usize::MAX)),
+            Content::Large(large) => {
+                let index = usize::try_from(offset / BLOCK as u64).unwrap_or(usize::MAX);
+                let skip = usize::try_from(offset % BLOCK as u64).unwrap_or(usize::MAX);
+                let block = large.block(index)?;
+                let length = block.len().saturating_sub(skip).min(limit);
+                large.core.counters.read.fetch_add(length as u64, Ordering::Relaxed);
+                (block, skip)
+            }
+        };
+        let end = bytes.len().min(skip.saturating_add(limit));
+        Ok(bytes.slice(skip.min(end)..end))
+    }
+}
+
+impl Large {
+    fn block(&mut self, index: usize) -> io::Result<Bytes> {
+        if let Some((_, block)) = self.last.as_ref().filter(|(at, _)| *at == index) {
+            return Ok(block.clone());
+        }
+        let block = self.reader.block(index).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                self.core.condemn(&self.found, &self.digest);
+            }
+        })?;
+        self.last = Some((index, block.clone()));
+        Ok(block)
     }
 }
 
@@ -42,35 +99,66 @@ impl Read for BlobReader {
     }
 }
 
-/// Takes a blob in pieces. Dropped without [`commit`](Self::commit), it leaves nothing behind.
+/// Takes a blob in pieces, in bounded memory. Dropped without [`commit`](Self::commit), it leaves nothing behind.
 #[derive(Debug)]
 pub struct BlobWriter {
-    pub(crate) store: Store,
-    pub(crate) expected: Digest,
-    pub(crate) hasher: Hasher,
-    pub(crate) buffer: Vec<u8>,
+    core: Arc<Core>,
+    expected: Digest,
+    hasher: Hasher,
+    content: Pending,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Packed(Vec<u8>),
+    Large(LargeWriter),
 }
 
 impl BlobWriter {
-    /// Verifies the digest and makes the blob part of the store.
-    pub fn commit(self) -> Result<(), CasError> {
-        let actual = self.hasher.finish();
-        if actual != self.expected {
-            return Err(CasError::Mismatch { expected: self.expected, actual });
-        }
-        self.store.put_expected(&self.expected, &self.buffer)
+    pub(crate) fn new(core: Arc<Core>, expected: Digest) -> Result<Self, CasError> {
+        let content = if expected.size() <= PACK_LIMIT {
+            Pending::Packed(Vec::with_capacity(usize::try_from(expected.size()).unwrap_or(0)))
+        } else {
+            Pending::Large(LargeWriter::new(&core)?)
+        };
+        Ok(Self { core, expected, hasher: expected.function().hasher(), content })
     }
 
     /// Bytes taken so far.
     pub fn written(&self) -> u64 {
         self.hasher.size()
     }
+
+    /// Verifies the digest and makes the blob part of the store; other content than expected is a
+    /// [`CasError::Mismatch`].
+    pub fn commit(self) -> Result<(), CasError> {
+        let Self { core, expected, hasher, content } = self;
+        let actual = hasher.finish();
+        if actual != expected {
+            return Err(CasError::mismatch(expected, actual));
+        }
+        core.counters.written.fetch_add(expected.size(), Ordering::Relaxed);
+        match content {
+            Pending::Packed(bytes) => core.put_verified(&[(expected, bytes.into())]),
+            Pending::Large(writer) => writer.commit(&expected),
+        }
+    }
 }
 
 impl Write for BlobWriter {
+    /// Fails with `InvalidInput` when more bytes come than the expected digest has, before it takes any of them.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.hasher.size() + bytes.len() as u64 > self.expected.size() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("more content than the {} bytes of {}", self.expected.size(), self.expected),
+            ));
+        }
+        match &mut self.content {
+            Pending::Packed(buffer) => buffer.extend_from_slice(bytes),
+            Pending::Large(writer) => writer.write(bytes)?,
+        }
         self.hasher.update(bytes);
-        self.buffer.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

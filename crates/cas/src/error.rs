@@ -12,9 +12,9 @@ pub enum CasError {
     #[error("the content is {actual}, but {expected} was promised")]
     Mismatch {
         /// The digest that was promised.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of the bytes that came.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The disk or the quota is full; nothing of the entry was kept.
     #[error("no space left for the cache in {}", path.display())]
@@ -77,6 +77,11 @@ impl CasError {
         }
     }
 
+    /// Other content than promised.
+    pub(crate) fn mismatch(expected: Digest, actual: Digest) -> Self {
+        Self::Mismatch { expected: Box::new(expected), actual: Box::new(actual) }
+    }
+
     /// A copy for another caller who waited for the same operation.
     pub(crate) fn duplicate(&self) -> Self {
         let again = |source: &io::Error| match source.raw_os_error() {
@@ -84,7 +89,9 @@ impl CasError {
             None => io::Error::new(source.kind(), source.to_string()),
         };
         match self {
-            Self::Mismatch { expected, actual } => Self::Mismatch { expected: *expected, actual: *actual },
+            Self::Mismatch { expected, actual } => {
+                Self::Mismatch { expected: expected.clone(), actual: actual.clone() }
+            }
             Self::DiskFull { path, source } => Self::DiskFull { path: path.clone(), source: again(source) },
             Self::ReadOnly { dir } => Self::ReadOnly { dir: dir.clone() },
             Self::Latched { dir, reason } => Self::Latched { dir: dir.clone(), reason: reason.clone() },

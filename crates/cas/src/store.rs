@@ -1,11 +1,8 @@
-//! The store.
+//! The store's handle.
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use buildnet_digest::{Digest, DigestFunction, reapi};
@@ -13,250 +10,197 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::blob::{BlobReader, BlobWriter};
+use crate::core::{Core, Tuning};
+use crate::disk::RealDisk;
 use crate::error::CasError;
+use crate::evict::Goal;
+use crate::lease::Lease;
 use crate::options::{GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};
-use crate::references::{References, files_of_tree};
+use crate::record::{Key, MAX_STORED, PACK_LIMIT, REMOVED};
 
 /// A content-addressable store with its action cache, in one directory. Cheap to clone; safe to use from many threads,
-/// and by many processes on one directory.
+/// and by many processes on one directory. Calls block on the disk, but for lookups of what was used lately.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    dir: PathBuf,
-    options: StoreOptions,
-    temporary: AtomicU64,
-}
-
-/// Holds in the store what was put, read, placed or found through its store since it was taken.
-#[derive(Debug)]
-pub struct Lease {
-    _store: Store,
+    core: Arc<Core>,
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is created when missing.
+    /// Opens the store in `dir`, which is created when missing, in a time that does not depend on what it holds. The
+    /// index is read at the first use.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, CasError> {
-        if !options.read_only {
-            for name in ["blobs", "actions", "tmp"] {
-                fs::create_dir_all(dir.join(name)).map_err(|error| CasError::io("create", dir, error))?;
-            }
-        }
-        Ok(Self { inner: Arc::new(Inner { dir: dir.to_owned(), options, temporary: AtomicU64::new(0) }) })
+        let tuning = Tuning::of(&options);
+        Ok(Self { core: Core::open(dir, options, Arc::new(RealDisk::new()), tuning)? })
     }
 
-    fn path(&self, room: &str, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.inner.dir.join(room).join(format!("{}-{hex}-{}", digest.function(), digest.size()))
+    /// Over another disk, with all work done in the calling thread and small segments.
+    #[cfg(test)]
+    pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: StoreOptions) -> Result<Self, CasError> {
+        let tuning = Tuning { threads: false, segment_bytes: 64 << 10 };
+        Ok(Self { core: Core::open(Path::new("/cache"), options, disk, tuning)? })
     }
 
-    fn temporary(&self) -> PathBuf {
-        let number = self.inner.temporary.fetch_add(1, Ordering::Relaxed);
-        self.inner.dir.join("tmp").join(format!("{}-{number}", std::process::id()))
+    /// The store's directory.
+    pub fn dir(&self) -> &Path {
+        &self.core.dir
     }
 
-    fn store(&self, to: &Path, bytes: &[u8]) -> Result<(), CasError> {
-        if self.inner.options.read_only {
-            return Err(CasError::ReadOnly { dir: self.inner.dir.clone() });
-        }
-        let temporary = self.temporary();
-        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, to));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            CasError::io("write", to, error)
-        })
+    /// Reads the index now, so that the first use need not.
+    pub fn load(&self) -> Result<(), CasError> {
+        self.core.index.view().map(drop).map_err(|error| self.core.index_failed(error))
     }
 
     /// Stores bytes and returns their digest.
     pub fn put_bytes(&self, function: DigestFunction, bytes: &[u8]) -> Result<Digest, CasError> {
         let digest = function.digest(bytes);
-        self.store(&self.path("blobs", &digest), bytes)?;
+        self.core.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
+        self.core.put_verified(&[(digest, Bytes::copy_from_slice(bytes))])?;
         Ok(digest)
     }
 
     /// Stores bytes whose digest is known; other bytes are a [`CasError::Mismatch`].
     pub fn put_expected(&self, digest: &Digest, bytes: &[u8]) -> Result<(), CasError> {
-        let actual = digest.function().digest(bytes);
-        if actual != *digest {
-            return Err(CasError::Mismatch { expected: *digest, actual });
-        }
-        self.store(&self.path("blobs", digest), bytes)
+        verify(digest, bytes)?;
+        self.core.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
+        self.core.put_verified(&[(*digest, Bytes::copy_from_slice(bytes))])
     }
 
-    /// Stores many blobs with one group commit; a result per item.
+    /// Stores many blobs with one group commit; a result per item, in their order. A failure to write concerns all
+    /// items that were not refused for their content.
     pub fn put_batch(&self, items: &[(Digest, Bytes)]) -> Vec<Result<(), CasError>> {
-        items.iter().map(|(digest, bytes)| self.put_expected(digest, bytes)).collect()
+        let mut results: Vec<Result<(), CasError>> =
+            items.iter().map(|(digest, bytes)| verify(digest, bytes)).collect();
+        let good: Vec<(Digest, Bytes)> =
+            items.iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(item, _)| item.clone()).collect();
+        let written = good.iter().map(|(digest, _)| digest.size()).sum();
+        self.core.counters.written.fetch_add(written, Ordering::Relaxed);
+        if let Err(error) = self.core.put_verified(&good) {
+            for result in results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(error.duplicate());
+            }
+        }
+        results
     }
 
-    /// Stores the content of a file and returns its digest.
+    /// Stores the content of a file and returns its digest: of what was stored, whatever happens to the file. A file
+    /// that changed meanwhile is a [`CasError::Changed`].
     pub fn put_file(&self, function: DigestFunction, path: &Path) -> Result<Digest, CasError> {
-        let bytes = fs::read(path).map_err(|error| CasError::io("read", path, error))?;
-        self.put_bytes(function, &bytes)
+        self.core.put_file(function, path)
     }
 
     /// Starts to take a blob in pieces.
     pub fn writer(&self, expected: Digest) -> Result<BlobWriter, CasError> {
-        Ok(BlobWriter { store: self.clone(), expected, hasher: expected.function().hasher(), buffer: Vec::new() })
+        self.core.writable()?;
+        BlobWriter::new(Arc::clone(&self.core), expected)
     }
 
     /// The whole blob, verified; `None` when it is not there or was found corrupted.
     pub fn read(&self, digest: &Digest) -> Result<Option<Bytes>, CasError> {
-        if digest.size() == 0 {
-            return Ok(Some(Bytes::new()));
-        }
-        let path = self.path("blobs", digest);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(CasError::io("read", &path, error)),
-        };
-        if digest.function().digest(&bytes) != *digest {
-            let _ = fs::remove_file(&path);
-            return Ok(None);
-        }
-        Ok(Some(bytes.into()))
+        let found = self.core.read(digest)?;
+        self.count(found.is_some());
+        self.core.counters.read.fetch_add(found.as_ref().map_or(0, |bytes| bytes.len() as u64), Ordering::Relaxed);
+        Ok(found)
     }
 
-    /// A reader of the blob; `None` when it is not there.
+    /// A reader of the blob; `None` when it is not there. An eviction does not disturb a reader.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<BlobReader>, CasError> {
-        if self.read(digest)?.is_none() {
-            return Ok(None);
-        }
-        let path = self.path("blobs", digest);
-        let file = fs::File::open(&path).map_err(|error| CasError::io("open", &path, error))?;
-        Ok(Some(BlobReader { file, size: digest.size(), position: 0 }))
+        let reader = if digest.size() <= PACK_LIMIT {
+            self.core.read(digest)?.map(BlobReader::packed)
+        } else {
+            let opened = self.core.open_large(digest)?;
+            opened.map(|(reader, found)| BlobReader::large(Arc::clone(&self.core), *digest, reader, found))
+        };
+        self.count(reader.is_some());
+        Ok(reader)
     }
 
-    /// Whether the blob is there.
+    /// Whether the blob is there; it then counts as used now.
     pub fn contains(&self, digest: &Digest) -> Result<bool, CasError> {
-        Ok(digest.size() == 0 || self.path("blobs", digest).exists())
+        let found = self.core.missing(std::iter::once(Key::blob(digest)))?.is_empty();
+        self.count(found);
+        Ok(found)
     }
 
-    /// Those of the digests whose blobs are not there. The others count as used now.
+    /// Those of the digests whose blobs are not there, in their order. The others count as used now.
     pub fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, CasError> {
-        let mut missing = Vec::new();
-        for digest in digests {
-            if !self.contains(digest)? {
-                missing.push(*digest);
-            }
-        }
-        Ok(missing)
+        let missing = self.core.missing(digests.iter().map(Key::blob))?;
+        self.core.counters.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
+        self.core.counters.hits.fetch_add((digests.len() - missing.len()) as u64, Ordering::Relaxed);
+        Ok(missing.into_iter().map(|position| digests[position]).collect())
     }
 
     /// Makes the blob a file at `to`, replacing what is there, in one step; false when the blob is not in the store.
+    /// The file's directory must exist. Files for [`Sharing::ReadOnly`] have no write permission.
     pub fn place(&self, digest: &Digest, to: &Path, executable: bool, sharing: Sharing) -> Result<bool, CasError> {
-        let Some(bytes) = self.read(digest)? else { return Ok(false) };
-        let temporary =
-            to.with_file_name(format!(".buildnet-{}", self.inner.temporary.fetch_add(1, Ordering::Relaxed)));
-        let mode = match (sharing, executable) {
-            (Sharing::Private, false) => 0o644,
-            (Sharing::Private, true) => 0o755,
-            (Sharing::ReadOnly, false) => 0o444,
-            (Sharing::ReadOnly, true) => 0o555,
-        };
-        let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&bytes)?;
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
-            fs::rename(&temporary, to)
-        };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            CasError::io("write", to, error)
-        })?;
-        Ok(true)
+        let placed = self.core.place(digest, to, executable, sharing)?;
+        self.count(placed);
+        Ok(placed)
     }
 
-    /// The result of an action, when every blob that it names is there; these count as used now.
+    /// The latest result of an action, when every blob that it names is there, the files of its trees included; they
+    /// all count as used now.
     pub fn action_result(&self, action: &Digest) -> Result<Option<reapi::ActionResult>, CasError> {
-        let path = self.path("actions", action);
-        let Ok(bytes) = fs::read(&path) else { return Ok(None) };
-        let Ok(result) = reapi::ActionResult::decode(bytes.as_slice()) else { return Ok(None) };
-        let Ok(mut references) = References::of(action, &result) else { return Ok(None) };
-        for tree in &references.trees {
-            let Some(bytes) = self.read(tree)? else { return Ok(None) };
-            let Ok(message) = reapi::Tree::decode(bytes) else { return Ok(None) };
-            let Ok(files) = files_of_tree(tree, &message) else { return Ok(None) };
-            references.blobs.extend(files);
-        }
-        references.blobs.extend(&references.directories);
-        Ok(self.find_missing(&references.blobs)?.is_empty().then_some(result))
+        self.core.action_result(action)
     }
 
-    /// Stores the result of an action, in place of an older one.
+    /// Stores the result of an action, in place of an older one. The blobs that it names should be stored before.
     pub fn put_action_result(&self, action: &Digest, result: &reapi::ActionResult) -> Result<(), CasError> {
-        self.store(&self.path("actions", action), &result.encode_to_vec())
+        let bytes = result.encode_to_vec();
+        if bytes.len() > MAX_STORED as usize / 2 {
+            let source = std::io::Error::new(
+                std::io::ErrorKind::FileTooLarge,
+                format!("the result of action {action} takes {} bytes", bytes.len()),
+            );
+            return Err(CasError::io("store an action result in", &self.core.dir, source));
+        }
+        self.core.put_action(action, bytes.into(), 0)
     }
 
     /// Forgets the result of an action; false when there was none.
     pub fn remove_action_result(&self, action: &Digest) -> Result<bool, CasError> {
-        Ok(fs::remove_file(self.path("actions", action)).is_ok())
-    }
-
-    /// While the lease lives, nothing that is put, read, placed or found through this handle is evicted, by any process.
-    pub fn lease(&self) -> Result<Lease, CasError> {
-        Ok(Lease { _store: self.clone() })
-    }
-
-    /// Counts what is in the store.
-    pub fn stats(&self) -> Result<StoreStats, CasError> {
-        let (action_results, action_bytes) = self.count("actions")?;
-        let (blobs, bytes) = self.count("blobs")?;
-        Ok(StoreStats {
-            blobs,
-            action_results,
-            logical_bytes: bytes,
-            disk_bytes: bytes + action_bytes,
-            max_bytes: self.inner.options.max_bytes,
-            ..StoreStats::default()
-        })
-    }
-
-    fn count(&self, room: &str) -> Result<(u64, u64), CasError> {
-        let dir = self.inner.dir.join(room);
-        let mut total = (0, 0);
-        for entry in fs::read_dir(&dir).map_err(|error| CasError::io("list", &dir, error))? {
-            let size = entry.and_then(|entry| entry.metadata()).map_or(0, |metadata| metadata.len());
-            total = (total.0 + 1, total.1 + size);
+        if self.core.newest_result(action)?.is_none() {
+            return Ok(false);
         }
-        Ok(total)
+        self.core.put_action(action, Bytes::new(), REMOVED)?;
+        Ok(true)
+    }
+
+    /// While the lease lives, nothing that is put, read, placed or found through this handle or its clones is evicted,
+    /// by any process. A dead process's lease lapses.
+    pub fn lease(&self) -> Result<Lease, CasError> {
+        Lease::take(&self.core)
+    }
+
+    /// Counts what is in the store, by reading its index.
+    pub fn stats(&self) -> Result<StoreStats, CasError> {
+        self.core.stats()
     }
 
     /// Evicts the least recently used entries until at most `target` bytes (the store's bound when `None`) are on disk,
-    /// and all that were not used for `max_age`.
-    pub fn gc(&self, _target: Option<u64>, _max_age: Option<Duration>) -> Result<GcReport, CasError> {
-        let stats = self.stats()?;
-        Ok(GcReport {
-            removed: 0,
-            kept: stats.blobs + stats.action_results,
-            bytes_before: stats.disk_bytes,
-            bytes_after: stats.disk_bytes,
-        })
+    /// and all that were not used for `max_age`. Spares what leases and the grace period hold.
+    pub fn gc(&self, target: Option<u64>, max_age: Option<Duration>) -> Result<GcReport, CasError> {
+        let target = target.unwrap_or(self.core.options.max_bytes);
+        self.core.collect(Goal { target, max_age, everything: false, thorough: true })
     }
 
-    /// Reads every blob and compares it with its digest. `progress` is called with the bytes done and the bytes in all.
+    /// Reads every blob and compares it with its digest; corrupted ones are removed. `progress` is called with the bytes
+    /// done and the bytes in all.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, CasError> {
-        progress(0, 0);
-        Ok(VerifyReport::default())
+        self.core.verify(progress)
     }
 
-    /// Removes everything that no lease holds.
+    /// Removes everything that no lease holds, the grace period notwithstanding.
     pub fn clear(&self) -> Result<GcReport, CasError> {
-        let before = self.stats()?;
-        for room in ["actions", "blobs"] {
-            let dir = self.inner.dir.join(room);
-            fs::remove_dir_all(&dir)
-                .and_then(|()| fs::create_dir_all(&dir))
-                .map_err(|error| CasError::io("clear", &dir, error))?;
-        }
-        Ok(GcReport {
-            removed: before.blobs + before.action_results,
-            kept: 0,
-            bytes_before: before.disk_bytes,
-            bytes_after: 0,
-        })
+        self.core.collect(Goal { target: 0, max_age: None, everything: true, thorough: true })
     }
+
+    fn count(&self, hit: bool) {
+        let counter = if hit { &self.core.counters.hits } else { &self.core.counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn verify(digest: &Digest, bytes: &[u8]) -> Result<(), CasError> {
+    let actual = digest.function().digest(bytes);
+    if actual == *digest { Ok(()) } else { Err(CasError::mismatch(*digest, actual)) }
 }

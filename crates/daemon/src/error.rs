@@ -80,12 +80,18 @@ impl ErrorReport {
 
     /// Flattens an error that knows its category and hint.
     pub fn of<E: Diagnostic>(error: &E) -> Self {
-        let mut report = Self {
-            category: error.category().into(),
-            message: error.to_string(),
-            causes: Vec::new(),
-            hint: error.hint(),
-        };
+        let mut message = error.to_string();
+        let mut hint = error.hint();
+        // Errors with excerpts of files say below the excerpt what to do. Where several are told, each keeps its own.
+        if let Some((before, help)) = message.rsplit_once("\n  help: ")
+            && !before.contains("\n  help: ")
+            && !help.contains("\n\n")
+        {
+            hint = Some(help.to_owned());
+            let end = before.len();
+            message.truncate(end);
+        }
+        let mut report = Self { category: error.category().into(), message, causes: Vec::new(), hint };
         let mut next = error.source();
         while let Some(cause) = next {
             report.push_cause(cause.to_string());
@@ -127,6 +133,25 @@ mod tests {
         assert_eq!(report.category, Category::Environment);
         assert_eq!(report.causes, ["disk full"]);
         assert_eq!(report.hint.as_deref(), Some("free some space"));
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(&'static str);
+
+    impl Diagnostic for Told {
+        fn category(&self) -> ErrorCategory {
+            ErrorCategory::User
+        }
+    }
+
+    #[test]
+    fn help_below_an_excerpt_is_the_hint() {
+        let report = ErrorReport::of(&Told("no package `x`\n --> a:1\n  help: did you mean `y`?"));
+        assert_eq!(report.message, "no package `x`\n --> a:1");
+        assert_eq!(report.hint.as_deref(), Some("did you mean `y`?"));
+        let two = "one\n  help: a\n\ntwo\n  help: b";
+        assert_eq!(ErrorReport::of(&Told(two)).message, two);
     }
 
     #[test]

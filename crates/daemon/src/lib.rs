@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod error;
+pub mod facts;
 pub mod process;
 pub mod server;
 pub mod service;

@@ -171,7 +171,8 @@ impl Executor {
         directories.extend(execution.outputs.iter().filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())));
         directories.extend(execution.state.iter().map(|state| state.path.clone()));
         directories.extend(relative_targets(execution));
-        root.fill(&self.store, &self.workspace, &execution.inputs, &directories)?;
+        let times = !execution.state.is_empty();
+        root.fill(&self.store, &self.workspace, &execution.inputs, &directories, times)?;
 
         let inside = Path::new(EXECUTION_ROOT);
         let overlay = MountKind::Overlay { upper: root.upper(), work: root.work() };

@@ -51,12 +51,17 @@ impl ExecutionRoot {
     }
 
     /// Lays out the inputs, and the parents of what will be written.
+    ///
+    /// With `times` a copy gets as its modification time the time at which its source last changed in any way. A tool that keeps
+    /// state between runs, such as Cargo, compares modification times with those of its last run: those of the sources
+    /// themselves can lie (a file moved into place keeps an old one), and those of fresh copies would say that all is new.
     pub(crate) fn fill(
         &mut self,
         store: &Store,
         workspace: &Root,
         inputs: &[Input],
         directories: &[String],
+        times: bool,
     ) -> Result<(), ExecutorError> {
         let lower = self.lower();
         let mut made = HashSet::new();
@@ -77,6 +82,9 @@ impl ExecutionRoot {
                     }
                     Some(stamp) => {
                         fs::copy(workspace.join(&input.path), &to).map_err(ExecutorError::io("copy", &input.path))?;
+                        if times {
+                            set_time(&to, stamp.ctime_ns).map_err(ExecutorError::io("copy", &input.path))?;
+                        }
                         if workspace.stamp(&input.path) != Ok(*stamp) {
                             return Err(ExecutorError::InputChanged { path: input.path.clone() });
                         }
@@ -105,6 +113,14 @@ impl Drop for ExecutionRoot {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// Through the path, not an open file: a copy may be read-only.
+fn set_time(path: &Path, nanos: i64) -> std::io::Result<()> {
+    let time =
+        rustix::fs::Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn unlock(directory: &Path) -> std::io::Result<()> {

@@ -14,7 +14,7 @@ struct Shared {
     cancelled: AtomicBool,
     /// Readable once cancelled, so that a run can wait for it together with the command's output. Absent when the process has no
     /// descriptor left; then the flag alone is looked at, some times a second.
-    #[cfg(target_os = "linux")]
+    #[cfg(isolation)]
     event: std::sync::OnceLock<Option<rustix::fd::OwnedFd>>,
 }
 
@@ -27,7 +27,7 @@ impl CancelHandle {
     /// Kills the commands that run under this handle, and prevents further ones.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::SeqCst);
-        #[cfg(target_os = "linux")]
+        #[cfg(isolation)]
         if let Some(Some(event)) = self.shared.event.get() {
             // An eventfd refuses a write only when its counter is full: then it is readable already.
             let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
@@ -41,7 +41,7 @@ impl CancelHandle {
 
     /// A descriptor that becomes readable when cancelled. The caller looks at [`CancelHandle::is_cancelled`] after taking it,
     /// because a cancellation before it existed did not write to it.
-    #[cfg(target_os = "linux")]
+    #[cfg(isolation)]
     pub(crate) fn event(&self) -> Option<rustix::fd::BorrowedFd<'_>> {
         use rustix::event::{EventfdFlags, eventfd};
         use rustix::fd::AsFd;

@@ -1,7 +1,7 @@
 //! One process, hermetically: namespaces, seccomp, Landlock, cgroups.
 //!
 //! [`run`] starts one command so that it sees only what its [`Request`] names, hands out what it writes as it writes it, and
-//! returns how it ended ([`Exit`]) when neither it nor anything it started is alive any more. [`probe`] says which of the
+//! returns how it ended ([`Exit`]) when neither it nor anything it started is alive any more. [`probe()`] says which of the
 //! kernel's features this needs are there. `docs/design/sandbox.md` describes how it is done and what it rests on.
 //!
 //! All platform code of BuildNet lives here. Where the kernel is not Linux, only [`Mode::Off`] is supported.
@@ -11,18 +11,20 @@
 pub mod cancel;
 pub mod error;
 pub mod exit;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(isolation)]
 mod linux;
 mod plain;
 pub mod probe;
 pub mod request;
+#[cfg(not(isolation))]
+mod unlimited;
 #[cfg(unix)]
 mod usage;
 
 pub use crate::cancel::CancelHandle;
 pub use crate::error::SandboxError;
 pub use crate::exit::{Exit, Status, Usage};
-pub use crate::probe::{Availability, Capabilities, Feature, probe};
+pub use crate::probe::{Availability, Capabilities, Feature, probe, probe_overlay};
 pub use crate::request::{Limits, Mode, Mount, MountKind, Request, Trace, default_host_dirs};
 
 /// Runs one command and waits for its end.
@@ -38,12 +40,11 @@ pub fn run(
     request.check()?;
     match request.mode {
         Mode::Off => plain::run(request, output, cancel),
-        #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+        #[cfg(isolation)]
         Mode::Strict | Mode::Warn => linux::run(request, output, cancel),
-        #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-        Mode::Strict | Mode::Warn => Err(SandboxError::Unsupported {
-            feature: Feature::UserNamespace,
-            reason: "not supported on this platform".to_owned(),
-        }),
+        #[cfg(not(isolation))]
+        Mode::Strict | Mode::Warn => {
+            Err(SandboxError::Unsupported { feature: Feature::UserNamespace, reason: probe::ELSEWHERE.to_owned() })
+        }
     }
 }

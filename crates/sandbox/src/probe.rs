@@ -1,6 +1,7 @@
 //! What this system's kernel offers.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::error::SandboxError;
 
@@ -151,10 +152,23 @@ impl Capabilities {
 
 /// Tries what the sandbox needs. Takes some milliseconds: callers that ask often keep the answer.
 pub fn probe() -> Capabilities {
+    #[cfg(isolation)]
+    return crate::linux::probe::probe();
+    #[cfg(not(isolation))]
     Capabilities {
-        features: Feature::ALL
-            .iter()
-            .map(|feature| (*feature, Availability::Refused("not supported on this platform".to_owned())))
-            .collect(),
+        features: Feature::ALL.iter().map(|feature| (*feature, Availability::Refused(ELSEWHERE.to_owned()))).collect(),
     }
 }
+
+/// Whether an overlay can be mounted whose upper directory lies in `scratch`, which must exist and be writable: not every file
+/// system can hold one. Where not, an execution root is copied and mounted read-write.
+pub fn probe_overlay(scratch: &Path) -> Availability {
+    #[cfg(isolation)]
+    return crate::linux::probe::overlay_in(scratch);
+    #[cfg(not(isolation))]
+    Availability::Refused(format!("{}: {ELSEWHERE}", scratch.display()))
+}
+
+/// Why nothing is available where there is no implementation.
+#[cfg(not(isolation))]
+pub(crate) const ELSEWHERE: &str = "not supported on this platform";

@@ -64,7 +64,7 @@ pub enum MountKind {
     Overlay {
         /// Empty directory that receives what the command writes (deletions appear as overlayfs whiteouts).
         upper: PathBuf,
-        /// Empty directory on the file system of `upper`, for the kernel's use.
+        /// Empty directory on the file system of `upper`, for the kernel's use; empty again afterwards.
         work: PathBuf,
     },
     /// An empty directory in memory that vanishes with the command.

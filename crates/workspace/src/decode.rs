@@ -77,13 +77,11 @@ impl<T: Decode> Decode for Option<T> {
 
 impl Decode for String {
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
-        match &node.value {
-            Value::Scalar { text, .. } => Some(text.clone()),
-            _ => {
-                decoder.wrong_type("text", node);
-                None
-            }
+        if let Value::Scalar { text, .. } = &node.value {
+            return Some(text.clone());
         }
+        decoder.wrong_type("text", node);
+        None
     }
 }
 

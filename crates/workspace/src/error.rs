@@ -22,9 +22,9 @@ pub enum ProblemKind {
         /// The operating system's words.
         reason: String,
     },
-    /// A path that is not UTF-8 where a package or pattern would have to be named.
-    #[error("the name of `{0}` is not UTF-8")]
-    NotUtf8(String),
+    /// A file that would have to be overwritten.
+    #[error("`{0}` exists already")]
+    Exists(String),
     /// A file that is not what its name says: YAML, JSON or TOML.
     #[error("invalid {format}: {reason}")]
     Syntax {
@@ -168,7 +168,7 @@ pub enum ProblemKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong.
-    pub kind: ProblemKind,
+    pub kind: Box<ProblemKind>,
     /// Where, if it has a place.
     pub location: Option<Location>,
     /// Further places with what stands there.
@@ -180,7 +180,7 @@ pub struct Problem {
 impl Problem {
     /// A problem without a place.
     pub fn new(kind: ProblemKind) -> Self {
-        Self { kind, location: None, notes: Vec::new(), hint: None }
+        Self { kind: Box::new(kind), location: None, notes: Vec::new(), hint: None }
     }
 
     /// The same at a place.
@@ -205,7 +205,7 @@ impl Problem {
     }
 
     fn category(&self) -> ErrorCategory {
-        match self.kind {
+        match *self.kind {
             ProblemKind::Unreadable { .. } => ErrorCategory::Environment,
             _ => ErrorCategory::User,
         }

@@ -1,6 +1,6 @@
 //! The graph of tasks, and its renderings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use buildnet_event::TaskName;
@@ -71,6 +71,9 @@ impl TaskGraph {
     }
 
     /// As JSON, indented.
+    ///
+    /// # Panics
+    /// Never: names and lists are plain JSON.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("names and lists are plain JSON");
         text.push('\n');
@@ -85,7 +88,7 @@ impl TaskGraph {
         for dependency in self.tasks.iter().flat_map(|task| &task.dependencies) {
             waited.insert(dependency, true);
         }
-        let mut shown = BTreeMap::new();
+        let mut shown = BTreeSet::new();
         let mut out = String::new();
         let roots = self.tasks.iter().filter(|task| !waited[task.name.as_str()]);
         // A stack instead of recursion: a graph may be thousands of tasks deep.
@@ -94,7 +97,7 @@ impl TaskGraph {
             stack.push((&root.name, String::new(), String::new()));
             while let Some((name, prefix, below)) = stack.pop() {
                 let task = by_name[name];
-                let again = shown.insert(name, ()).is_some() && !task.dependencies.is_empty();
+                let again = !shown.insert(name) && !task.dependencies.is_empty();
                 writeln!(out, "{prefix}{name}{}", if again { " (see above)" } else { "" }).expect(INFALLIBLE);
                 if again {
                     continue;

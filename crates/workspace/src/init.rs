@@ -24,14 +24,13 @@ const BUILD_FILES: [(&str, &str, &str); 5] = [
 pub fn init(root: &Path) -> Result<String, WorkspaceErrors> {
     let path = root.join(crate::FILE_NAME);
     if path.exists() {
-        let reason = "it exists already; `buildnet init` does not overwrite it".into();
-        let kind = ProblemKind::Unreadable { path: path.display().to_string(), reason };
-        return Err(Problem::new(kind).into());
+        let hint = "edit it, or remove it first";
+        return Err(Problem::new(ProblemKind::Exists(path.display().to_string())).hint(hint).into());
     }
     let mut text = String::from("# The configuration of BuildNet; every key is described in docs/configuration.md.\n");
     let discovered = match Workspace::load(root, None, &Overrides::default()) {
         Ok(workspace) => Some(workspace),
-        Err(errors) if errors.problems.iter().any(|problem| matches!(problem.kind, ProblemKind::NoWorkspace(_))) => {
+        Err(errors) if errors.problems.iter().any(|problem| matches!(*problem.kind, ProblemKind::NoWorkspace(_))) => {
             None
         }
         Err(errors) => return Err(errors),
@@ -58,8 +57,7 @@ fn describe(workspace: &Workspace, text: &mut String) {
     let names: Vec<&str> = workspace.packages.keys().map(|name| &**name).collect();
     let few: Vec<&str> = names.iter().copied().take(8).collect();
     let more = if names.len() > few.len() { ", ..." } else { "" };
-    writeln!(text, "# Found by {}: {} packages ({}{more}).", managers.join(" and "), names.len(), few.join(", "))
-        .expect(INFALLIBLE);
+    writeln!(text, "# Packages found by {}: {}{more}.", managers.join(" and "), few.join(", ")).expect(INFALLIBLE);
     text.push_str("# They need no entry here.\n\ntasks:\n  build:\n    depends_on: [\"^build\"]\n");
     let has = |task: &str| workspace.packages.values().any(|package| package.tasks.contains_key(task));
     if has("test") {

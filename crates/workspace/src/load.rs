@@ -13,7 +13,7 @@ use crate::error::{Problem, ProblemKind, WorkspaceErrors};
 use crate::model::{DependsOn, Facts, Manager, Origin, Package, PackageKind, Task, Workspace};
 use crate::task_graph::TaskIndex;
 use crate::text::Location;
-use crate::{check, normalize, suggest};
+use crate::{check, normalize, paths, suggest};
 
 impl Workspace {
     /// Reads the workspace at `root`, which [`crate::find_root`] gives. `user_config` is the user's own settings file, if the
@@ -72,7 +72,16 @@ impl Workspace {
             index,
         };
         check::outputs(&workspace, &mut problems);
-        if problems.is_empty() { Ok(workspace) } else { Err(WorkspaceErrors { problems }) }
+        if problems.is_empty() {
+            return Ok(workspace);
+        }
+        // In the order of the files; what has no place comes last.
+        let place = |problem: &Problem| {
+            let location = problem.location.as_ref().or_else(|| problem.notes.first().map(|(_, location)| location));
+            location.map(|location| (location.source.path.clone(), location.span))
+        };
+        problems.sort_by_cached_key(|problem| (place(problem).is_none(), place(problem)));
+        Err(WorkspaceErrors { problems })
     }
 }
 
@@ -149,7 +158,16 @@ fn declare(
             continue;
         }
         if !packages.contains_key(name.value.as_str()) {
-            let directory = config.path.as_ref().map_or(name.value.as_str(), |path| &path.value).to_owned();
+            let directory = config.path.as_ref().map_or(name.value.as_str(), |path| &path.value);
+            // A wrong `path` was reported where it stands.
+            let directory = match paths::normalize(directory) {
+                Ok(directory) => directory,
+                Err(kind) if config.path.is_none() => {
+                    problems.push(Problem::new(kind).at(name.location.clone()).hint("give the package a `path`"));
+                    continue;
+                }
+                Err(_) => continue,
+            };
             let absolute = root.join(&directory);
             if !absolute.is_dir() {
                 let at = config.path.as_ref().map_or(&name.location, |path| &path.location).clone();
@@ -306,6 +324,7 @@ pub(crate) fn missing_dependency(package: &Package, dependency: &Spanned<String>
     let kind =
         ProblemKind::MissingDependency { package: package.name.to_string(), dependency: dependency.value.clone() };
     let mut problem = Problem::new(kind).at(dependency.location.clone());
-    problem.hint = suggest::hint(&dependency.value, packages.keys().map(|name| &**name));
+    problem.hint =
+        suggest::hint(&dependency.value, packages.keys().map(|name| &**name).filter(|name| *name != &*package.name));
     problem
 }

@@ -49,7 +49,8 @@ impl Value {
             Self::Null => "nothing".into(),
             Self::Sequence(_) => "a list".into(),
             Self::Mapping(_) => "a mapping".into(),
-            Self::Scalar { text, .. } => format!("`{}`", text.chars().take(40).collect::<String>()),
+            Self::Scalar { text, plain: true } => format!("`{}`", text.chars().take(40).collect::<String>()),
+            Self::Scalar { text, plain: false } => format!("the text `{}`", text.chars().take(40).collect::<String>()),
         }
     }
 }
@@ -96,11 +97,10 @@ impl<'input> Reader<'input> {
         let mut root = None;
         while let Some((event, span)) = self.next()? {
             match event {
-                Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
                 Event::DocumentStart(_) if root.is_some() => {
                     return Err(Fault { reason: "a second document begins here; only one is read".into(), span });
                 }
-                Event::DocumentStart(_) => {}
+                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
                 Event::StreamEnd => break,
                 event => root = Some(self.node(event, span, 0)?),
             }
@@ -159,9 +159,8 @@ impl<'input> Reader<'input> {
     fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Fault> {
         let mut entries = Vec::new();
         while let Some(key) = self.child(depth + 1)? {
-            let text = match key.value {
-                Value::Scalar { text, .. } => text,
-                _ => return Err(Fault { reason: "a key must be a word".into(), span: key.span }),
+            let Value::Scalar { text, .. } = key.value else {
+                return Err(Fault { reason: "a key must be a word".into(), span: key.span });
             };
             let value = self
                 .child(depth + 1)?
@@ -206,8 +205,10 @@ mod tests {
 
     #[test]
     fn bounds_nesting() {
-        let problem = read(&"[".repeat(10_000)).unwrap_err();
-        assert!(problem.to_string().contains("nested deeper than 64"), "{problem}");
+        let deep = |depth: usize| read(&"[".repeat(depth)).unwrap_err().to_string();
+        assert!(deep(100).contains("nested deeper than 64"), "{}", deep(100));
+        // The scanner has a limit of its own, which it meets before anything is parsed.
+        assert!(deep(10_000).contains("recursion limit"), "{}", deep(10_000));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use super::error::ClientError;
 use super::http::{Response, write_request};
 use crate::error::ErrorReport;
-use crate::server::peer;
+use crate::server::routes::status::Health;
+use crate::server::{VERSION_HEADER, peer};
 use crate::service::{BuildRequest, Line};
 
 /// A loopback connection is made or refused at once; another machine may take a while.
@@ -63,8 +64,22 @@ impl Daemon {
         ClientError::Connection { address: self.address, source }
     }
 
-    /// Sends a request. None if nothing listens.
+    /// Sends a request to a daemon of this version and reads the head of its answer. None if nothing listens.
     fn send(&self, method: &str, target: &str, accept: &str, body: &[u8]) -> Result<Option<Response>, ClientError> {
+        let Some(response) = self.exchange(method, target, accept, body)? else { return Ok(None) };
+        match response.header(VERSION_HEADER) {
+            Some(theirs) if theirs == crate::VERSION => {}
+            Some(theirs) => return Err(ClientError::Version { address: self.address, theirs: theirs.to_owned() }),
+            None => return Err(self.stranger("it does not say its version".to_owned())),
+        }
+        match response.status {
+            200..300 => Ok(Some(response)),
+            409 => Err(ClientError::Unsuited(self.report_of(response))),
+            _ => Err(self.refusal(response)),
+        }
+    }
+
+    fn exchange(&self, method: &str, target: &str, accept: &str, body: &[u8]) -> Result<Option<Response>, ClientError> {
         let Some(mut stream) = self.connect()? else { return Ok(None) };
         let host = self.address.to_string();
         let authorization = self.token.as_ref().map(|token| format!("Bearer {token}"));
@@ -73,7 +88,7 @@ impl Daemon {
             ("accept", accept),
             ("content-type", "application/json"),
             ("connection", "close"),
-            (crate::server::VERSION_HEADER, crate::VERSION),
+            (VERSION_HEADER, crate::VERSION),
         ];
         headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
         write_request(&mut stream, method, target, &headers, body).map_err(|source| self.lost(source))?;
@@ -81,27 +96,22 @@ impl Daemon {
             io::ErrorKind::InvalidData => self.stranger(source.to_string()),
             _ => self.lost(source),
         })?;
-        match response.header(crate::server::VERSION_HEADER) {
-            Some(theirs) if theirs == crate::VERSION => {}
-            Some(theirs) => {
-                return Err(ClientError::Version { address: self.address, theirs: theirs.to_owned() });
-            }
-            None => return Err(self.stranger("it does not say its version".to_owned())),
-        }
-        if (200..300).contains(&response.status) { Ok(Some(response)) } else { Err(self.refusal(response)) }
+        Ok(Some(response))
     }
 
     fn stranger(&self, what: String) -> ClientError {
         ClientError::Stranger { address: self.address, what }
     }
 
-    fn refusal(&self, mut response: Response) -> ClientError {
+    fn refusal(&self, response: Response) -> ClientError {
+        ClientError::Refused(self.report_of(response))
+    }
+
+    fn report_of(&self, mut response: Response) -> ErrorReport {
         let status = response.status;
         let text = response.text(1 << 20).unwrap_or_default();
-        let report = serde_json::from_str(&text).unwrap_or_else(|_| {
-            ErrorReport::internal(format!("the daemon at {} answered {status}: {text}", self.address))
-        });
-        ClientError::Refused(report)
+        let strange = || ErrorReport::internal(format!("the daemon at {} answered {status}: {text}", self.address));
+        serde_json::from_str(&text).unwrap_or_else(|_| strange())
     }
 
     /// Asks for a value; none if nothing listens.
@@ -115,6 +125,16 @@ impl Daemon {
         let body = serde_json::to_vec(body).map_err(|error| self.stranger(error.to_string()))?;
         let response = self.send("POST", target, "application/json", &body)?;
         response.map(|response| self.value(response)).transpose()
+    }
+
+    /// Stops the daemon, whatever its version; none if nothing listens.
+    pub fn stop(&self, finish: bool) -> Result<Option<Health>, ClientError> {
+        let target = format!("/stop?finish={finish}");
+        match self.exchange("POST", &target, "application/json", b"")? {
+            Some(response) if response.status == 200 => self.value(response).map(Some),
+            Some(response) => Err(self.refusal(response)),
+            None => Ok(None),
+        }
     }
 
     fn value<T: DeserializeOwned>(&self, mut response: Response) -> Result<T, ClientError> {

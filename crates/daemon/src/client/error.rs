@@ -42,6 +42,9 @@ pub enum ClientError {
         /// Its user's number.
         user: u32,
     },
+    /// The daemon cannot serve this request, though another process could.
+    #[error("{}", .0.message)]
+    Unsuited(ErrorReport),
     /// The daemon says why it does not do it.
     #[error("{}", .0.message)]
     Refused(ErrorReport),
@@ -53,7 +56,7 @@ impl Diagnostic for ClientError {
             Self::Connection { .. } | Self::Stranger { .. } | Self::Version { .. } | Self::OtherUser { .. } => {
                 ErrorCategory::Environment
             }
-            Self::Refused(report) => match report.category {
+            Self::Unsuited(report) | Self::Refused(report) => match report.category {
                 Category::User => ErrorCategory::User,
                 Category::Environment => ErrorCategory::Environment,
                 Category::Internal => ErrorCategory::Internal,
@@ -71,7 +74,7 @@ impl Diagnostic for ClientError {
                 Some("Choose another address with --daemon-address, or use --no-daemon.".to_owned())
             }
             Self::Version { .. } => Some("Run `buildnet stop`, then `buildnet start --detach`.".to_owned()),
-            Self::Refused(report) => report.hint.clone(),
+            Self::Unsuited(report) | Self::Refused(report) => report.hint.clone(),
         }
     }
 }
@@ -80,7 +83,7 @@ impl ClientError {
     /// The error as a user is shown it.
     pub fn report(&self) -> ErrorReport {
         match self {
-            Self::Refused(report) => report.clone(),
+            Self::Unsuited(report) | Self::Refused(report) => report.clone(),
             error => ErrorReport::of(error),
         }
     }

@@ -89,8 +89,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The file stays: removing it would let two processes lock two files of one name.
+        // The file stays: removing it would let two processes lock two files of one name. Unlocked here and not by closing, since a
+        // child that is just being started may hold a copy of the descriptor.
         let _ = self.file.set_len(0);
+        let _ = self.file.unlock();
     }
 }
 

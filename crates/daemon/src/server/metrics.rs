@@ -55,6 +55,10 @@ pub struct CacheGauges {
     pub blobs: u64,
     /// Their size on disk in bytes.
     pub bytes: u64,
+    /// Bytes read from it by this process.
+    pub read_bytes: u64,
+    /// Bytes stored in it by this process.
+    pub written_bytes: u64,
 }
 
 impl Metrics {
@@ -93,6 +97,7 @@ impl Metrics {
                     counts.task_seconds.observe(task.execution_us);
                 }
             }
+            EventKind::TasksUnchanged { tasks } => counts.tasks[tier_index(Tier::Instant)] += tasks.len() as u64,
             EventKind::BuildStarted { .. }
             | EventKind::TaskStarted { .. }
             | EventKind::TaskOutput { .. }
@@ -104,7 +109,8 @@ impl Metrics {
     pub fn render(&self, gauges: &Gauges) -> String {
         let counts = self.counts.lock().clone();
         let mut page = String::new();
-        counts.write(gauges, &mut page).expect("writing to a string never fails");
+        // Writing to a string never fails.
+        let _ = counts.write(gauges, &mut page);
         page
     }
 }
@@ -148,6 +154,10 @@ impl Gauges {
             writeln!(out, "buildnet_cache_blobs {}", cache.blobs)?;
             head(out, "buildnet_cache_bytes", "gauge", "Bytes of the cache on disk.")?;
             writeln!(out, "buildnet_cache_bytes {}", cache.bytes)?;
+            head(out, "buildnet_cache_read_bytes_total", "counter", "Bytes read from the cache.")?;
+            writeln!(out, "buildnet_cache_read_bytes_total {}", cache.read_bytes)?;
+            head(out, "buildnet_cache_written_bytes_total", "counter", "Bytes stored in the cache.")?;
+            writeln!(out, "buildnet_cache_written_bytes_total {}", cache.written_bytes)?;
         }
         if let Some(bytes) = resident_bytes() {
             head(out, "process_resident_memory_bytes", "gauge", "Resident memory of the daemon.")?;

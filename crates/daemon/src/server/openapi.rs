@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::routes::{builds, events, status};
+use super::routes::{builds, cache, config, events, status};
 
 /// The document at `/openapi.json`.
 #[derive(OpenApi)]
@@ -18,6 +18,9 @@ use super::routes::{builds, events, status};
         builds::list,
         builds::show,
         builds::cancel,
+        cache::stats,
+        cache::clear,
+        config::config,
         events::events,
     )
 )]

@@ -59,7 +59,6 @@ impl App {
     }
 
     /// The user it runs as.
-    #[expect(clippy::unused_self, reason = "a fact of the process, asked for through its state like the others")]
     pub fn user(&self) -> u32 {
         rustix::process::geteuid().as_raw()
     }

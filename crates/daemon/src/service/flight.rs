@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use buildnet_event::{BuildId, BuildOutcome};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ pub(super) struct FlightKey {
 }
 
 impl FlightKey {
-    /// `environment` holds only the variables that the plan declares, so that two terminals ask for the same.
+    /// `environment` holds only what makes a difference, so that two terminals ask for the same.
     pub(super) fn new(root: PathBuf, request: &BuildRequest, environment: BTreeMap<String, String>) -> Self {
         Self { root, command: request.command(), environment }
     }
@@ -48,7 +48,7 @@ pub(super) struct Flight {
 }
 
 /// A build in flight, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BuildInfo {
     /// Its identifier.
     pub id: String,

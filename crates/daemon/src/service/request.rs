@@ -8,9 +8,13 @@ use utoipa::ToSchema;
 /// A build that a client asks for. Every field but `workspace` may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line, independent of each other")]
 pub struct BuildRequest {
     /// The workspace's root, or any directory in it: absolute. Empty for the workspace that the daemon was started in.
     pub workspace: String,
+    /// The cache directory that must be used; none for whichever there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<String>,
     /// The task of the pipeline, such as `build` or `test`.
     pub task: String,
     /// Names of the packages; empty for all.
@@ -38,6 +42,7 @@ impl Default for BuildRequest {
     fn default() -> Self {
         Self {
             workspace: String::new(),
+            cache_dir: None,
             task: "build".to_owned(),
             packages: Vec::new(),
             force: false,

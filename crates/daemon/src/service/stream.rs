@@ -54,13 +54,11 @@ impl BuildStream {
     /// The next line if it is there already.
     pub fn try_next(&mut self) -> Option<Line> {
         while self.ready.is_empty() && !self.ended {
-            match self.events.try_next() {
-                Some(event) => self.take(event),
-                None => {
-                    self.flush_instants();
-                    break;
-                }
-            }
+            let Some(event) = self.events.try_next() else {
+                self.flush_instants();
+                break;
+            };
+            self.take(event);
         }
         self.ready.pop_front()
     }
@@ -93,14 +91,13 @@ impl BuildStream {
 
     fn take(&mut self, event: Result<Arc<Event>, Lagged>) {
         match event {
-            Ok(event) if event.build == Some(self.id()) => {
-                if self.compact && is_instant(&event) {
-                    self.instants += 1;
-                } else {
+            Ok(event) if event.build == Some(self.id()) => match instants(&event) {
+                count if self.compact && count > 0 => self.instants += count,
+                _ => {
                     self.flush_instants();
                     self.ready.push_back(Line::Event(event));
                 }
-            }
+            },
             Ok(_) => {}
             Err(Lagged { missed }) => self.ready.push_back(Line::Note(Note::Gap { missed })),
         }
@@ -114,9 +111,11 @@ impl BuildStream {
     }
 }
 
-fn is_instant(event: &Event) -> bool {
+/// How many tasks an event says were instant, if that is all it says.
+fn instants(event: &Event) -> u64 {
     match &event.kind {
-        EventKind::TaskFinished(task) => task.tier == Some(Tier::Instant) && task.outcome == TaskOutcome::Success,
-        _ => false,
+        EventKind::TasksUnchanged { tasks } => tasks.len() as u64,
+        EventKind::TaskFinished(task) if task.tier == Some(Tier::Instant) && task.outcome == TaskOutcome::Success => 1,
+        _ => 0,
     }
 }

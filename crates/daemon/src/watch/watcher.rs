@@ -73,8 +73,7 @@ impl Watcher {
                 continue;
             }
             match self.add(directory) {
-                Ok(()) => {}
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(Errno::NOSPC) => {
                     return Coverage::Partial(WatchError::NoWatches { watched: self.watched(), wanted: wanted.len() });
                 }

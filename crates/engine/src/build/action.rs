@@ -1,16 +1,17 @@
 //! From a spec and the digests of its inputs to a REAPI action.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use buildnet_digest::tree::{Node, TreeBuilder};
 use buildnet_digest::{Digest, DigestFunction, protobuf, reapi};
-use buildnet_executor::{Input, Outputs};
+use buildnet_executor::{HostMount, Input, Outputs};
 use prost::Message;
 
 use super::error::BuildError;
-use super::keys::HostFile;
 use super::sources::FileSet;
-use super::spec::{ActionSpec, EnvSource, SandboxMode};
+use super::spec::{ActionSpec, EnvSource, HostInput, SandboxMode};
+use super::tools::HostFile;
 
 const FUNCTION: DigestFunction = DigestFunction::Blake3;
 
@@ -28,6 +29,19 @@ pub(super) struct Assembled {
     pub(super) inputs: Vec<Input>,
     /// Program and arguments.
     pub(super) argv: Vec<String>,
+    /// Trees of the host that are shown.
+    pub(super) mounts: Vec<HostMount>,
+}
+
+/// What a task sees of all that it depends on, directly or not.
+#[derive(Debug, Default)]
+pub(super) struct Upstream {
+    /// What was made.
+    pub(super) outputs: Vec<Arc<Outputs>>,
+    /// Input files of tasks that export them.
+    pub(super) files: Vec<Arc<FileSet>>,
+    /// Host inputs of the same.
+    pub(super) mounts: Vec<HostMount>,
 }
 
 /// What enters an action beside its spec and sources.
@@ -42,10 +56,10 @@ pub(super) struct Identities<'a> {
 }
 
 /// Makes the action of a task.
-pub(super) fn assemble<'o>(
+pub(super) fn assemble(
     spec: &ActionSpec,
     sources: &FileSet,
-    dependencies: impl Iterator<Item = &'o Outputs>,
+    upstream: Upstream,
     identities: &Identities<'_>,
 ) -> Result<Assembled, BuildError> {
     let mut tree = TreeBuilder::new(FUNCTION);
@@ -55,7 +69,15 @@ pub(super) fn assemble<'o>(
         tree.add(&file.path, file.node.clone()).map_err(collision)?;
         inputs.push(Input { path: file.path.clone(), node: file.node.clone(), source: Some(file.stamp) });
     }
-    for outputs in dependencies {
+    let mut exported: HashSet<&str> = HashSet::new();
+    for file in upstream.files.iter().flat_map(|set| &set.files) {
+        tree.add(&file.path, file.node.clone()).map_err(collision)?;
+        let own = sources.files.binary_search_by(|own| own.path.cmp(&file.path)).is_ok();
+        if !own && exported.insert(&file.path) {
+            inputs.push(Input { path: file.path.clone(), node: file.node.clone(), source: Some(file.stamp) });
+        }
+    }
+    for outputs in &upstream.outputs {
         for output in outputs.entries() {
             tree.add(&output.path, output.node.clone()).map_err(collision)?;
             inputs.push(Input { path: output.path.clone(), node: output.node.clone(), source: None });
@@ -91,7 +113,18 @@ pub(super) fn assemble<'o>(
     let mut blobs: Vec<(Digest, Vec<u8>)> = root.directories.into_iter().collect();
     blobs.push((command_digest, command_bytes));
     blobs.push((digest, action_bytes));
-    Ok(Assembled { digest, blobs, inputs, argv })
+    let mut mounts: Vec<HostMount> = spec.host_inputs.iter().map(mount).collect();
+    for mount in upstream.mounts {
+        if !mounts.iter().any(|own| own.target == mount.target) {
+            mounts.push(mount);
+        }
+    }
+    Ok(Assembled { digest, blobs, inputs, argv, mounts })
+}
+
+/// A host input as the executor shows it.
+pub(super) fn mount(input: &HostInput) -> HostMount {
+    HostMount { source: input.source.clone(), target: input.target.clone() }
 }
 
 /// Everything else that a result depends on, as platform properties: sorted by name, then value, as REAPI asks.
@@ -185,7 +218,7 @@ mod tests {
     }
 
     fn key(spec: &ActionSpec, identities: &Identities<'_>) -> Digest {
-        assemble(spec, &FileSet::default(), std::iter::empty(), identities).unwrap().digest
+        assemble(spec, &FileSet::default(), Upstream::default(), identities).unwrap().digest
     }
 
     #[test]
@@ -193,7 +226,7 @@ mod tests {
         let base = spec(&["true"], "p");
         let none = Identities::default();
         let tool = |content: &[u8]| Identities {
-            tools: vec![("cc", HostFile { path: None, stamp: None, digest: Some(FUNCTION.digest(content)) })],
+            tools: vec![("cc", HostFile { digest: Some(FUNCTION.digest(content)), ..HostFile::default() })],
             ..Default::default()
         };
         let variable = |value: &str| Identities {

@@ -19,13 +19,17 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
-use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey, host_stamp};
-use super::session::{BuildOptions, Session, find_program};
+use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey};
+use super::session::{BuildOptions, Session};
 use super::sources::FileSet;
 use super::spec::Plan;
 use super::table::{Table, TaskState};
 use super::task::micros;
+use super::tools;
 use crate::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Request, Services, Transaction};
+
+/// Most times in one build that lost outputs are made again.
+const MAX_REWINDS: usize = 3;
 
 /// Which save the graph belongs to: the table of the tasks carries the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -182,7 +186,9 @@ impl Builder {
     ) -> Result<BuildReport, BuildError> {
         let began = Instant::now();
         let mut known = self.running.lock().await;
-        let (command, tasks) = (options.command.clone(), plan.tasks.len() as u64);
+        // A task without commands only groups others: nobody waits for it.
+        let tasks = plan.tasks.values().filter(|spec| !spec.commands.is_empty()).count() as u64;
+        let command = options.command.clone();
         let workspace = self.root.path().display().to_string();
         bus.publish(Some(id), EventKind::BuildStarted { workspace, command, tasks });
         let result = self.locked(&mut known, plan, options, changes, bus, id, cancel, began).await;
@@ -225,11 +231,21 @@ impl Builder {
         let keys: Vec<TaskKey> = plan.requested.iter().cloned().map(TaskKey).collect();
         if session.options.force || session.options.trace_inputs {
             let mut transaction = self.graph.begin();
-            keys.iter().for_each(|key| transaction.invalidate(key));
+            for key in &keys {
+                transaction.invalidate(key);
+            }
             transaction.commit();
         }
         let request = Request { cancel: cancel.clone(), services: Services::new().with(Arc::clone(&session)) };
-        let evaluation = self.graph.evaluate(&keys, &request).await;
+        let mut evaluation = self.graph.evaluate(&keys, &request).await;
+        for _ in 0..MAX_REWINDS {
+            let lost = std::mem::take(&mut session.progress().lost);
+            if lost.is_empty() || cancel.is_cancelled() {
+                break;
+            }
+            self.rewind(&plan, &lost);
+            evaluation = self.graph.evaluate(&keys, &request).await;
+        }
         let failures = evaluation.values.iter().filter_map(|value| value.as_ref().err());
         let mut internal = None;
         for failure in failures {
@@ -262,6 +278,18 @@ impl Builder {
         };
         let saved_us = progress.saved_us;
         Ok(BuildReport { outcome, counts, duration_us: micros(began), decision_us, saved_us })
+    }
+
+    /// Has the tasks that made lost outputs computed again: the cache cannot answer for them, so they run.
+    fn rewind(&self, plan: &Plan, lost: &[String]) {
+        let mut transaction = self.graph.begin();
+        for key in plan.tasks.keys().cloned().map(TaskKey) {
+            let made = self.graph.peek(&key);
+            if made.is_some_and(|made| lost.iter().any(|path| made.outputs.get(path).is_some())) {
+                transaction.invalidate(&key);
+            }
+        }
+        transaction.commit();
     }
 
     /// Takes the workspace's lock: another process may build here.
@@ -381,10 +409,8 @@ impl Builder {
     fn look_at_host(&self, session: &Session, transaction: &mut Transaction<'_>) {
         let change = |part, name: &str| InputChange { part, name: name.to_owned(), before: None, after: None };
         for leaf in self.graph.leaves::<ToolKey>().into_iter().filter(crate::graph::Leaf::clean) {
-            let found = find_program(&session.options.search_path, &leaf.key().0);
-            let same = leaf
-                .value()
-                .is_some_and(|known| known.path == found && known.stamp == found.as_deref().and_then(host_stamp));
+            let found = tools::find(&session.options.search_path, &leaf.key().0);
+            let same = leaf.value().is_some_and(|known| known.path == found && known.is_fresh());
             if !same {
                 self.note_users(session, &change(InputPart::Toolchain, &leaf.key().0), |spec| {
                     spec.toolchains.contains(&leaf.key().0)
@@ -393,7 +419,7 @@ impl Builder {
             }
         }
         for leaf in self.graph.leaves::<IdentityKey>().into_iter().filter(crate::graph::Leaf::clean) {
-            if leaf.value().is_none_or(|known| known.stamp != host_stamp(&leaf.key().0)) {
+            if leaf.value().is_none_or(|known| !known.is_fresh()) {
                 let path = leaf.key().0.clone();
                 self.note_users(session, &change(InputPart::File, &path.display().to_string()), |spec| {
                     spec.host_inputs.iter().any(|input| input.identity.contains(&path))
@@ -429,7 +455,9 @@ impl Builder {
         let mut saved = 0;
         let nothing_happened = finished.is_empty() && rescanned.is_empty();
         for (name, spec) in &session.plan.tasks {
-            if spec.commands.is_empty() || finished.contains_key(name) || !self.is_done(session, name) {
+            // A task that was not reached, since the build was cancelled, is not clean.
+            let reached = || self.graph.peek(&TaskKey(name.clone())).is_some();
+            if spec.commands.is_empty() || finished.contains_key(name) || !reached() {
                 continue;
             }
             let (execution_us, key) =
@@ -465,12 +493,6 @@ impl Builder {
         if !unchanged.is_empty() {
             session.publish(EventKind::TasksUnchanged { tasks: unchanged });
         }
-    }
-
-    fn is_done(&self, session: &Session, name: &TaskName) -> bool {
-        // Evaluated and clean; a task that was not reached, since the build was cancelled, is not.
-        let _ = session;
-        self.graph.peek(&TaskKey(name.clone())).is_some()
     }
 
     /// Tasks by the directories whose changes concern them.

@@ -67,6 +67,9 @@ pub enum BuildError {
     /// Not started, since another task failed and the build was not to go on.
     #[error("not started, since another task failed")]
     Stopped,
+    /// An output of a dependency is neither in the cache nor in the workspace any more: what made it runs again, then this task.
+    #[error("an output that it needs is lost; the task that made it runs again")]
+    Rewind,
     /// In a dry run: the command would run.
     #[error("would run")]
     WouldRun,

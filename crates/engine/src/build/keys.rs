@@ -4,8 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use buildnet_digest::stat::{HashFileError, Stamp, hash_file};
-use buildnet_digest::{Digest, DigestFunction};
+use buildnet_digest::Digest;
 use buildnet_event::{InputChange, InputPart, TaskName};
 use buildnet_executor::Outputs;
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use super::session::Session;
 use super::sources::{FileSet, scan};
 use super::spec::ActionSpec;
 use super::task;
+use super::tools::{self, HostFile};
 use crate::graph::{ComputeError, Context, Key};
 
 /// The lowered spec of a task; set by the builder from the plan.
@@ -44,17 +44,6 @@ pub(super) struct PlacementKey(pub(super) TaskName);
 /// The result of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct TaskKey(pub(super) TaskName);
-
-/// What a program or a file of the host is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct HostFile {
-    /// Where it was found; none if it is nowhere.
-    pub(super) path: Option<PathBuf>,
-    /// Its stat data then; symlinks followed.
-    pub(super) stamp: Option<Stamp>,
-    /// Digest of its content; none if it is nowhere.
-    pub(super) digest: Option<Digest>,
-}
 
 /// What came of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,8 +192,7 @@ impl Key for ToolKey {
         let session = Arc::clone(ctx.host::<Arc<Session>>());
         let name = self.0.clone();
         let searching = tokio::task::spawn_blocking(move || {
-            let found = session.find_program(&name);
-            found.map_or(Ok(HostFile { path: None, stamp: None, digest: None }), |path| host_file(path))
+            tools::program(&name, &session.options.search_path, session.root().path(), &session.options.environment)
         });
         Ok(searching.await.map_err(|_| BuildError::Interrupted)??)
     }
@@ -221,30 +209,12 @@ impl Key for IdentityKey {
 
     async fn compute(&self, _ctx: &Context) -> Result<Self::Value, ComputeError> {
         let path = self.0.clone();
-        let hashing = tokio::task::spawn_blocking(move || host_file(path));
+        let hashing = tokio::task::spawn_blocking(move || tools::identity(path));
         Ok(hashing.await.map_err(|_| BuildError::Interrupted)??)
     }
 
     fn same(old: &Self::Value, new: &Self::Value) -> bool {
         old.digest == new.digest
-    }
-}
-
-/// Stat data of a host file, symlinks followed.
-pub(super) fn host_stamp(path: &std::path::Path) -> Option<Stamp> {
-    rustix::fs::stat(path).ok().map(|stat| Stamp::of(&stat))
-}
-
-fn host_file(path: PathBuf) -> Result<HostFile, BuildError> {
-    let Ok(real) = std::fs::canonicalize(&path) else {
-        return Ok(HostFile { path: Some(path), stamp: None, digest: None });
-    };
-    match hash_file(&real, DigestFunction::Blake3) {
-        Ok((digest, stamp)) => Ok(HostFile { path: Some(path), stamp: Some(stamp), digest: Some(digest) }),
-        Err(HashFileError::Io(error)) => Err(BuildError::HostFile { path, error }),
-        Err(HashFileError::Changing) => {
-            Err(BuildError::HostFile { path, error: std::io::Error::other("it kept changing while it was hashed") })
-        }
     }
 }
 

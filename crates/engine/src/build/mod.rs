@@ -15,6 +15,7 @@ pub mod sources;
 pub mod spec;
 mod table;
 mod task;
+mod tools;
 mod trace;
 
 pub use builder::{BuildReport, Builder, Changes};

@@ -10,10 +10,11 @@ use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::{
     CancelHandle, Executed, Execution, ExecutorError, HostMount, Limits, Mode, Outputs, StateDir, Status, place,
 };
+use buildnet_scheduler::{Outcome, RetryPolicy};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::action::Assembled;
+use super::action::{Assembled, Identities};
 use super::error::BuildError;
 use super::log::TaskLog;
 use super::session::Session;
@@ -23,9 +24,6 @@ use super::trace;
 
 /// Longest piece of output in one event.
 const PIECE: usize = 64 * 1024;
-
-/// First delay before a command is started again, doubled each time.
-const FIRST_DELAY: Duration = Duration::from_millis(200);
 
 /// An action that has a result.
 pub(super) struct Done {
@@ -41,7 +39,7 @@ pub(super) async fn run(
     spec: &ActionSpec,
     session: &Arc<Session>,
     assembled: Assembled,
-    environment: BTreeMap<String, String>,
+    identities: Identities<'_>,
     cancel: CancellationToken,
     summary: &mut TaskSummary,
 ) -> Result<Done, BuildError> {
@@ -71,18 +69,32 @@ pub(super) async fn run(
     for state in &spec.state {
         locks.push(session.state_lock(state).lock_owned().await);
     }
-    let execution = execution(task, spec, session, &assembled, environment);
-    let mut delay = FIRST_DELAY;
+    let execution = execution(task, spec, session, &assembled, identities);
+    let mut told = 0;
     loop {
         summary.attempts += 1;
         let attempt = summary.attempts;
-        session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+        if told < attempt {
+            session.publish(EventKind::TaskExecuting { task: task.clone(), attempt });
+            told = attempt;
+        }
         match attempt_once(task, session, &execution, &assembled, &cancel, summary, spec.cache).await {
-            Err(error)
-                if error.category() == ErrorCategory::Environment
-                    && attempt <= spec.retries
-                    && !cancel.is_cancelled() =>
-            {
+            Err(BuildError::Executor(error)) if matches!(*error, ExecutorError::Lost { .. }) => {
+                let ExecutorError::Lost { digest, path } = *error else { continue };
+                if !session.heal(&path, &digest)? {
+                    return Err(BuildError::Rewind);
+                }
+                // The command was not started yet.
+                summary.attempts -= 1;
+            }
+            Err(error) if !cancel.is_cancelled() => {
+                let outcome = match error.category() {
+                    ErrorCategory::Environment => Outcome::EnvironmentFailed,
+                    _ => Outcome::Failed,
+                };
+                let Some(delay) = RetryPolicy::default().retry(outcome, attempt, spec.retries, salt(task)) else {
+                    return Err(error);
+                };
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 let error = error.to_string();
                 session.publish(EventKind::TaskRetry { task: task.clone(), attempt, delay_ms, error });
@@ -90,7 +102,6 @@ pub(super) async fn run(
                     () = tokio::time::sleep(delay) => {}
                     () = cancel.cancelled() => return Err(BuildError::Cancelled),
                 }
-                delay *= 2;
             }
             result => {
                 drop((permit, locks));
@@ -98,6 +109,14 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Tells tasks apart, so that several that fail together do not start again together.
+fn salt(task: &TaskName) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    task.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The result of the action if the cache has it, with its outputs placed and its log replayed.
@@ -142,8 +161,9 @@ fn execution(
     spec: &ActionSpec,
     session: &Session,
     assembled: &Assembled,
-    environment: BTreeMap<String, String>,
+    identities: Identities<'_>,
 ) -> Execution {
+    let environment = identities.environment;
     let mut variables: BTreeMap<String, String> =
         [("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("BUILDNET", "1")]
             .into_iter()
@@ -154,6 +174,16 @@ fn execution(
     variables.extend(environment);
     variables.remove("PATH");
     let mut path = spec.path.clone();
+    let mut host_mounts = assembled.mounts.clone();
+    for (_, tool) in &identities.tools {
+        for place in &tool.mounts {
+            if !host_mounts.iter().any(|mount| place.starts_with(&mount.target)) {
+                host_mounts.push(HostMount { source: place.clone(), target: place.clone() });
+            }
+        }
+        let directory = tool.directory.iter().map(|directory| directory.display().to_string());
+        path.extend(directory.filter(|_| !tool.mounts.is_empty()));
+    }
     match given_path {
         Some(given) => path.extend(given.split(':').map(str::to_owned)),
         None => path.extend(session.options.search_path.iter().map(|entry| entry.display().to_string())),
@@ -164,11 +194,7 @@ fn execution(
         path,
         directories: vec![spec.directory.clone()],
         inputs: assembled.inputs.clone(),
-        host_mounts: spec
-            .host_inputs
-            .iter()
-            .map(|input| HostMount { source: input.source.clone(), target: input.target.clone() })
-            .collect(),
+        host_mounts,
         outputs: spec.outputs.clone(),
         state: spec.state.iter().map(|path| StateDir { path: path.clone(), host: session.state.join(path) }).collect(),
         mode: match spec.sandbox {

@@ -21,6 +21,7 @@ use super::table::Table;
 use crate::graph::Graph;
 
 /// How to build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
     /// Run the requested tasks though nothing changed and though the cache holds their results.
@@ -74,6 +75,8 @@ pub(super) struct Progress {
     pub(super) counts: TierCounts,
     pub(super) saved_us: u64,
     pub(super) environment_failed: bool,
+    /// Outputs that tasks needed and that are nowhere any more.
+    pub(super) lost: Vec<String>,
 }
 
 impl Session {
@@ -141,11 +144,6 @@ impl Session {
         self.options.environment.get(name).map(|value| DigestFunction::Blake3.digest(value.as_bytes()))
     }
 
-    /// Where a program is.
-    pub(super) fn find_program(&self, name: &str) -> Option<PathBuf> {
-        find_program(&self.options.search_path, name)
-    }
-
     pub(super) fn state_lock(&self, path: &str) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.state_locks.lock().entry(path.to_owned()).or_default())
     }
@@ -190,20 +188,23 @@ impl Session {
         self.progress.lock().environment_failed = true;
     }
 
+    /// Puts an output of a dependency into the store again, from the workspace if it lies there untouched. Otherwise remembers
+    /// that it is lost. Returns whether it is there now.
+    pub(super) fn heal(&self, path: &str, digest: &Digest) -> Result<bool, BuildError> {
+        let owner = self.plan.tasks.keys().find_map(|task| {
+            self.table
+                .with(task, |state| state?.placed.as_ref().filter(|placed| placed.outputs.get(path).is_some()).cloned())
+        });
+        if owner.is_some_and(|placed| placed.changed(self.root()).is_none())
+            && self.executor.store().put_file(digest.function(), &self.root().join(path))? == *digest
+        {
+            return Ok(true);
+        }
+        self.progress.lock().lost.push(path.to_owned());
+        Ok(false)
+    }
+
     pub(super) fn progress(&self) -> parking_lot::MutexGuard<'_, Progress> {
         self.progress.lock()
     }
-}
-
-/// The first executable file of this name in the directories; a name with `/` is taken as it is.
-pub(super) fn find_program(directories: &[PathBuf], name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let executable = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        let path = PathBuf::from(name);
-        return executable(&path).then_some(path);
-    }
-    directories.iter().map(|directory| directory.join(name)).find(|path| executable(path))
 }

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use buildnet_digest::{Diagnostic, Digest, DigestFunction};
 use buildnet_event::{EventKind, InputChange, InputPart, Reason, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier};
-use buildnet_executor::Outputs;
 
 pub(super) use super::action::short;
-use super::action::{self, Identities};
+use super::action::{self, Identities, Upstream};
 use super::error::BuildError;
-use super::keys::{HostFile, IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, TaskValue, ToolKey, VariableKey};
+use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, TaskValue, ToolKey, VariableKey};
 use super::run::{self, Done};
 use super::session::Session;
 use super::spec::{ActionSpec, EnvSource};
+use super::tools::HostFile;
 use crate::graph::{ComputeError, Context, Failure};
 
 /// Computes a task, and tells of its end.
@@ -46,6 +46,8 @@ pub(super) async fn compute(task: &TaskName, ctx: &Context) -> Result<Arc<TaskVa
             }
             Ok(value)
         }
+        // The task is computed once more in this build: nothing is to be told yet.
+        Err(BuildError::Rewind) => Err(BuildError::Rewind.into()),
         Err(error) => {
             summary.outcome = match error {
                 BuildError::Cancelled => TaskOutcome::Cancelled,
@@ -99,7 +101,15 @@ async fn settle(
     let visible = |outputs: &Digest| {
         let mut hasher = DigestFunction::Blake3.hasher();
         hasher.update(outputs.hash());
-        shown.iter().for_each(|value| hasher.update(value.visible.hash()));
+        if spec.exports {
+            for file in &sources.files {
+                // Debug names every part of a node, and a path cannot hold the NUL that ends each entry.
+                hasher.update(format!("{} {:?}\0", file.path, file.node).as_bytes());
+            }
+        }
+        for value in &shown {
+            hasher.update(value.visible.hash());
+        }
         hasher.finish()
     };
     if spec.commands.is_empty() {
@@ -109,8 +119,7 @@ async fn settle(
         return Ok(Arc::new(value));
     }
     let identities = identities(spec, session, tools, files)?;
-    let made = closure(spec, session);
-    let assembled = action::assemble(spec, &sources, made.iter().map(|outputs| &**outputs), &identities)?;
+    let assembled = action::assemble(spec, &sources, upstream(spec, session), &identities)?;
     summary.key = Some(assembled.digest.to_string());
     let seen: Vec<(TaskName, Digest)> =
         spec.dependencies.iter().cloned().zip(shown.iter().map(|value| value.visible)).collect();
@@ -122,7 +131,7 @@ async fn settle(
     }
     let action = assembled.digest;
     let Done { outputs, tier, execution_us } =
-        run::run(task, spec, session, assembled, identities.environment, ctx.cancellation(), summary).await?;
+        run::run(task, spec, session, assembled, identities, ctx.cancellation(), summary).await?;
     summary.duration_us = micros(began);
     summary.execution_us = execution_us;
     summary.tier = Some(tier);
@@ -147,6 +156,7 @@ fn because(dependency: &TaskName, failure: &Failure) -> BuildError {
         Some(BuildError::Skipped { because }) => BuildError::Skipped { because: because.clone() },
         Some(BuildError::Cancelled) => BuildError::Cancelled,
         Some(BuildError::Stopped) => BuildError::Stopped,
+        Some(BuildError::Rewind) => BuildError::Rewind,
         Some(BuildError::WouldRun) => BuildError::WouldRun,
         _ if failure.is_cancelled() => BuildError::Cancelled,
         _ => BuildError::Skipped { because: dependency.clone() },
@@ -185,26 +195,30 @@ fn identities<'s>(
     Ok(Identities { environment: action::environment(spec, &session.options.environment), tools, host })
 }
 
-/// The outputs of everything that the task depends on, directly or not.
+/// What everything that the task depends on, directly or not, shows it.
 ///
-/// They are read from the graph without being recorded as dependencies: the direct dependencies' `visible` digests, which are
-/// recorded, cover them.
-fn closure(spec: &ActionSpec, session: &Session) -> Vec<Arc<Outputs>> {
+/// It is read from the graph without being recorded as dependencies: the direct dependencies' `visible` digests, which are
+/// recorded, cover it.
+fn upstream(spec: &ActionSpec, session: &Session) -> Upstream {
     let mut seen: HashSet<&TaskName> = HashSet::new();
     let mut pending: Vec<&TaskName> = spec.dependencies.iter().rev().collect();
-    let mut outputs = Vec::new();
+    let mut upstream = Upstream::default();
     while let Some(name) = pending.pop() {
         if !seen.insert(name) {
             continue;
         }
         if let Some(value) = session.graph.peek(&TaskKey(name.clone())) {
-            outputs.push(Arc::clone(&value.outputs));
+            upstream.outputs.push(Arc::clone(&value.outputs));
         }
         if let Some(spec) = session.plan.tasks.get(name) {
             pending.extend(spec.dependencies.iter().rev());
+            if spec.exports {
+                upstream.files.extend(session.graph.peek(&SourcesKey(name.clone())));
+                upstream.mounts.extend(spec.host_inputs.iter().map(action::mount));
+            }
         }
     }
-    outputs
+    upstream
 }
 
 /// Why the task is not instant.

@@ -56,10 +56,10 @@ pub(super) async fn examine(
         lines.push_str("\n  - ");
         lines.push_str(&pattern(path, &session.spec(task).ok()?.directory));
     }
-    if named.len() > MAX_NAMED {
-        lines.push_str(&format!("\n  ({} more)", named.len() - MAX_NAMED));
+    match named.len().saturating_sub(MAX_NAMED) {
+        0 => Some(lines),
+        more => Some(format!("{lines}\n  ({more} more)")),
     }
-    Some(lines)
 }
 
 fn speaks_of_missing_files(tail: &str) -> bool {

@@ -217,7 +217,7 @@ impl Landing {
                 if !invalidated && observed.iter().all(unchanged) {
                     Counters::add(&counters.verified);
                     self.settle(state, &observed, false);
-                    let clean = self.all_clean(state, &observed);
+                    let clean = all_clean(state, &observed);
                     let now = state.clock;
                     state.unsaved = true;
                     let node = state.node_mut(self.id);
@@ -242,7 +242,7 @@ impl Landing {
                 let validity = if invalidated || recording.saw_failure {
                     // What a failure was turned into holds for this evaluation alone.
                     Validity::Dirty
-                } else if consistent && self.all_clean(state, &recording.observed) {
+                } else if consistent && all_clean(state, &recording.observed) {
                     Validity::Clean
                 } else {
                     Validity::Suspect
@@ -276,8 +276,8 @@ impl Landing {
         }
         state.node_mut(self.id).settled_at = settled_at.max(self.run.began);
     }
+}
 
-    fn all_clean(&self, state: &State, observed: &[(NodeId, Stamp)]) -> bool {
-        observed.iter().all(|&(id, _)| state.node(id).validity == Validity::Clean)
-    }
+fn all_clean(state: &State, observed: &[(NodeId, Stamp)]) -> bool {
+    observed.iter().all(|&(id, _)| state.node(id).validity == Validity::Clean)
 }

@@ -79,24 +79,15 @@ impl Edge {
 pub(super) struct Waiter {
     inner: Arc<Inner>,
     pub(super) flight: Arc<Flight>,
-    /// Whether this waiter keeps the flight going; not so when the flight was cancelled before.
-    interested: bool,
     /// The waiting node, the node waited for, and their edge; none for a root.
     edge: Option<(NodeId, NodeId, Arc<Edge>)>,
 }
 
 impl Waiter {
     /// Called with the graph locked.
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        flight: Arc<Flight>,
-        interested: bool,
-        edge: Option<(NodeId, NodeId, Arc<Edge>)>,
-    ) -> Self {
-        if interested {
-            flight.interest.fetch_add(1, Ordering::Relaxed);
-        }
-        Self { inner, flight, interested, edge }
+    pub(super) fn new(inner: Arc<Inner>, flight: Arc<Flight>, edge: Option<(NodeId, NodeId, Arc<Edge>)>) -> Self {
+        flight.interest.fetch_add(1, Ordering::Relaxed);
+        Self { inner, flight, edge }
     }
 
     /// Waits for the flight's end, or for `cancel`, or until a cycle through this wait is found.
@@ -125,7 +116,7 @@ impl Drop for Waiter {
         if let Some((waiting, target, _)) = &self.edge {
             state.waits.remove(*waiting, *target);
         }
-        let last = self.interested && self.flight.interest.fetch_sub(1, Ordering::Relaxed) == 1;
+        let last = self.flight.interest.fetch_sub(1, Ordering::Relaxed) == 1;
         if last && !self.flight.done.is_cancelled() {
             self.flight.cancel.cancel();
         }

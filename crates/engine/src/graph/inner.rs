@@ -75,10 +75,14 @@ impl Inner {
         read: impl Fn(&mut State, NodeId) -> Option<R>,
     ) -> Vec<Result<R, Failure>> {
         let mut starts = Vec::new();
-        let steps: Vec<Step<R>> = {
+        // Outlives the lock, which waiters take when they are dropped.
+        let mut steps: Vec<Step<R>> = Vec::with_capacity(ids.len());
+        {
             let mut state = self.state.lock();
-            ids.iter().map(|&id| self.step(&mut state, run, id, waiting, &mut starts, &read)).collect()
-        };
+            for &id in ids {
+                steps.push(self.step(&mut state, run, id, waiting, &mut starts, &read));
+            }
+        }
         self.launch(run, starts);
         let mut results = Vec::with_capacity(ids.len());
         for (&id, mut step) in ids.iter().zip(steps) {
@@ -116,10 +120,7 @@ impl Inner {
             return Step::Ready(value);
         }
         let flight = if let Some(flight) = state.node(id).flight.clone() {
-            if flight.cancel.is_cancelled() {
-                // Given up by everybody else: wait for its end, then start again.
-                return Step::Wait(Waiter::new(self.clone(), flight, false, None));
-            }
+            // It may be cancelled already; then this waits for its end, and starts it again.
             flight
         } else {
             let flight = Arc::new(Flight::new());
@@ -136,7 +137,7 @@ impl Inner {
                 Err(cycle) => return Step::Failed(cycle_failure(state, &cycle)),
             },
         };
-        Step::Wait(Waiter::new(self.clone(), flight, true, edge))
+        Step::Wait(Waiter::new(self.clone(), flight, edge))
     }
 
     fn launch(self: &Arc<Self>, run: &Arc<Run>, starts: Vec<Start>) {

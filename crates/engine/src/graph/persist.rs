@@ -33,11 +33,13 @@ pub struct Registry {
     kinds: HashMap<&'static str, Kind>,
 }
 
+/// From a key's bytes to the key and its hash.
+type Decode = fn(&[u8], &DefaultHashBuilder) -> Option<(Arc<dyn AnyKey>, u64)>;
+
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     version: u32,
-    /// A key and its hash.
-    decode: fn(&[u8], &DefaultHashBuilder) -> Option<(Arc<dyn AnyKey>, u64)>,
+    decode: Decode,
 }
 
 impl Registry {
@@ -98,6 +100,9 @@ pub enum SaveError {
         /// What the encoder says.
         error: postcard::Error,
     },
+    /// There are keys of a kind that is not in the registry; they could not be loaded again.
+    #[error("keys of kind `{0}` are not registered")]
+    Unregistered(&'static str),
     /// The state takes 4 GiB or more.
     #[error("the state would take {0} bytes, more than 4 GiB")]
     TooLarge(u64),
@@ -114,7 +119,7 @@ pub enum SaveError {
 impl Diagnostic for SaveError {
     fn category(&self) -> ErrorCategory {
         match self {
-            Self::Encode { .. } | Self::TooLarge(_) => ErrorCategory::Internal,
+            Self::Encode { .. } | Self::Unregistered(_) | Self::TooLarge(_) => ErrorCategory::Internal,
             Self::Write { .. } => ErrorCategory::Environment,
         }
     }
@@ -150,12 +155,8 @@ impl Graph {
     }
 
     /// The graph that [`to_bytes`](Self::to_bytes) wrote, or an empty one and the reason.
-    pub fn from_bytes(
-        bytes: impl Into<Arc<[u8]>>,
-        registry: &Registry,
-        services: Services,
-    ) -> (Self, Option<Discarded>) {
-        match parse(bytes.into(), registry) {
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>, registry: &Registry, services: Services) -> (Self, Option<Discarded>) {
+        match parse(Arc::new(bytes.into()), registry) {
             Ok(state) => (Self::with_state(state, services), None),
             Err(reason) => (Self::new(services), Some(reason)),
         }
@@ -166,6 +167,16 @@ impl Graph {
     /// The file is not forced to disk: after a crash of the machine it may be the old one or damaged, and the latter is found
     /// out when it is loaded. What is lost is time only.
     pub fn save(&self, path: &Path, registry: &Registry) -> Result<u64, SaveError> {
+        self.inner.state.lock().unsaved = false;
+        let saved = self.write(path, registry);
+        if saved.is_err() {
+            // What is on disk is older than the graph.
+            self.inner.state.lock().unsaved = true;
+        }
+        saved
+    }
+
+    fn write(&self, path: &Path, registry: &Registry) -> Result<u64, SaveError> {
         static SAVES: AtomicU64 = AtomicU64::new(0);
         let bytes = self.to_bytes(registry)?;
         let number = SAVES.fetch_add(1, Ordering::Relaxed);
@@ -180,8 +191,6 @@ impl Graph {
         })();
         written.map_err(|error| {
             let _ = fs::remove_file(&temporary);
-            // What is on disk is older than the graph.
-            self.inner.state.lock().unsaved = true;
             SaveError::Write { path: path.display().to_string(), error }
         })?;
         Ok(bytes.len() as u64)
@@ -190,8 +199,7 @@ impl Graph {
     /// The graph as bytes. Failures, and values of kinds that are not [persistent](Key::PERSISTENT), are left out.
     pub fn to_bytes(&self, registry: &Registry) -> Result<Vec<u8>, SaveError> {
         let (nodes, source, clock) = {
-            let mut state = self.inner.state.lock();
-            state.unsaved = false;
+            let state = self.inner.state.lock();
             let nodes: Vec<Written> = state.ids().filter_map(|id| written(&state, id)).collect();
             (nodes, state.bytes.clone(), state.clock)
         };
@@ -204,6 +212,9 @@ impl Graph {
                 kinds.push((node.key.kind(), node.key.version()));
                 kinds.len() as u64 - 1
             });
+        }
+        if let Some((kind, _)) = kinds.iter().find(|(kind, _)| !registry.kinds.contains_key(kind)) {
+            return Err(SaveError::Unregistered(kind));
         }
         let mut out = Vec::with_capacity(source.len() + 64 * nodes.len());
         out.extend_from_slice(MAGIC);
@@ -273,7 +284,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     checksum
 }
 
-fn parse(bytes: Arc<[u8]>, registry: &Registry) -> Result<State, Discarded> {
+fn parse(bytes: Arc<Vec<u8>>, registry: &Registry) -> Result<State, Discarded> {
     let start = MAGIC.len() + CHECKSUM;
     if !bytes.starts_with(MAGIC) {
         return Err(Discarded::Format);

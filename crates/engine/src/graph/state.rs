@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) hasher: DefaultHashBuilder,
     pub(super) clock: Stamp,
     /// Bytes that encoded slots point into.
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) bytes: Arc<Vec<u8>>,
     pub(super) waits: Waits,
     /// Number of computations under way.
     pub(super) flights: usize,

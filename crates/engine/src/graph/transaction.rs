@@ -54,7 +54,11 @@ impl<'g> Transaction<'g> {
         }));
     }
 
-    /// Gives a leaf its value. If that is the same as before, the leaf is clean and nothing above it is computed.
+    /// Gives a leaf its value. If that is the same as before, the leaf is clean and nothing above it is computed; what
+    /// [`Key::same`] does not look at is replaced all the same, and saved when something else is.
+    ///
+    /// # Panics
+    /// Never when running: for a key that is no leaf it does not compile.
     pub fn set<K: Key>(&mut self, key: &K, value: K::Value) {
         const { assert!(K::LEAF, "only leaves are set from outside") }
         let key = key.clone();
@@ -93,11 +97,12 @@ pub struct Leaf<K: Key> {
 
 enum Stored {
     Ready(AnyValue),
-    Encoded { bytes: Arc<[u8]>, range: std::ops::Range<u32> },
+    Encoded { bytes: Arc<Vec<u8>>, range: std::ops::Range<u32> },
 }
 
 impl<K: Key> Leaf<K> {
     /// The key.
+    #[expect(clippy::missing_panics_doc, reason = "never panics: `leaves` takes nodes with keys of this type only")]
     pub fn key(&self) -> &K {
         self.key.as_any().downcast_ref().expect("`leaves` takes keys of this type only")
     }

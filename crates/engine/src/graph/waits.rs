@@ -3,14 +3,15 @@
 //! A wait that closes a small cycle is refused at once. Searching everything below on every wait would be quadratic, so the
 //! search gives up after [`EAGER`] nodes, and a sweep over all waits, at most linear in their number, finds the rest.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::flight::Edge;
 use super::node::NodeId;
 
 /// Nodes that are searched before a wait begins.
-const EAGER: usize = 64;
+const EAGER: usize = 32;
 
 /// All waits between computations.
 #[derive(Default)]
@@ -56,6 +57,9 @@ impl Waits {
 
     /// A path of waits from `from` to the node before `to`.
     fn path(&self, from: NodeId, to: NodeId, limit: usize) -> Search {
+        if !self.edges.contains_key(&from) {
+            return Search::Nothing;
+        }
         let mut before: HashMap<NodeId, NodeId> = HashMap::new();
         let mut stack = vec![from];
         while let Some(node) = stack.pop() {

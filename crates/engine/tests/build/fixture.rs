@@ -68,7 +68,7 @@ impl Fixture {
     }
 
     /// Strict where the kernel lets us, else off, and loudly.
-    pub(crate) fn mode(&self) -> SandboxMode {
+    pub(crate) fn mode() -> SandboxMode {
         match buildnet_sandbox::probe().strict_supported() {
             Ok(()) => SandboxMode::Strict,
             Err(error) => {
@@ -110,7 +110,7 @@ impl Fixture {
             inputs: vec![all],
             dependencies: dependencies.iter().map(|&package| task(package)).collect(),
             outputs: outputs.iter().map(|&path| path.to_owned()).collect(),
-            sandbox: self.mode(),
+            sandbox: Self::mode(),
             ..ActionSpec::new(task(package), package)
         };
         self.specs.lock().unwrap().insert(task(package), spec);
@@ -126,7 +126,7 @@ impl Fixture {
         Plan { root, requested: tasks.keys().cloned().collect(), tasks }
     }
 
-    pub(crate) fn options(&self) -> BuildOptions {
+    pub(crate) fn options() -> BuildOptions {
         BuildOptions {
             jobs: 2,
             search_path: ["/usr/bin", "/bin"].iter().map(PathBuf::from).collect(),
@@ -135,28 +135,40 @@ impl Fixture {
     }
 
     pub(crate) async fn build(&self) -> Built {
-        self.build_with(self.options()).await
+        self.build_with(Self::options()).await
     }
 
     pub(crate) async fn build_with(&self, options: BuildOptions) -> Built {
         self.run(options, CancellationToken::new(), Bus::new(10_000)).await
     }
 
-    /// Builds, and cancels as soon as a command runs.
+    /// Builds, and cancels while the first command runs.
     pub(crate) async fn cancelled_when_running(&self) -> Built {
-        let (cancel, bus) = (CancellationToken::new(), Bus::new(10_000));
-        let mut events = bus.subscribe();
+        let cancel = CancellationToken::new();
         let trigger = cancel.clone();
+        self.run_and(cancel, |event| matches!(event, EventKind::TaskExecuting { .. }), || trigger.cancel()).await
+    }
+
+    /// Builds, and does something while the command of a package runs.
+    pub(crate) async fn build_while_running(&self, package: &str, act: impl FnOnce()) -> Built {
+        let name = task(package);
+        let begins = |event: &EventKind| matches!(event, EventKind::TaskExecuting { task, .. } if *task == name);
+        self.run_and(CancellationToken::new(), begins, act).await
+    }
+
+    async fn run_and(&self, cancel: CancellationToken, when: impl Fn(&EventKind) -> bool, act: impl FnOnce()) -> Built {
+        let bus = Bus::new(10_000);
+        let mut events = bus.subscribe();
         let watch = async move {
             while let Some(Ok(event)) = events.next().await {
-                if matches!(event.kind, EventKind::TaskExecuting { .. }) {
+                if when(&event.kind) {
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    trigger.cancel();
+                    act();
                     return;
                 }
             }
         };
-        tokio::join!(self.run(self.options(), cancel, bus), watch).0
+        tokio::join!(self.run(Self::options(), cancel, bus), watch).0
     }
 
     async fn run(&self, options: BuildOptions, cancel: CancellationToken, bus: Bus) -> Built {
@@ -169,6 +181,21 @@ impl Fixture {
             events.push(event.unwrap());
         }
         Built { report, events }
+    }
+
+    /// Overwrites every byte that the cache holds of blobs.
+    pub(crate) fn damage_cache(&self) {
+        let mut pending = vec![self.place.path().join("cache")];
+        while let Some(path) = pending.pop() {
+            let metadata = fs::metadata(&path).unwrap();
+            if metadata.is_dir() {
+                pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            } else if metadata.len() > 0 {
+                use std::os::unix::fs::FileExt;
+                let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+                file.write_all_at(&vec![0x55; usize::try_from(metadata.len()).unwrap()], 0).unwrap();
+            }
+        }
     }
 
     pub(crate) fn wipe_cache(&self) {
@@ -216,6 +243,8 @@ impl Built {
         });
         let mut started: Vec<String> = started.collect();
         started.sort();
+        // A task that is computed again in one build is told again.
+        started.dedup();
         started
     }
 

@@ -75,6 +75,20 @@ async fn a_long_cycle_is_found_too() {
     assert_eq!((keys[0].as_str(), keys[499].as_str()), ("link000", "link499"));
 }
 
+#[tokio::test]
+async fn a_chain_of_any_depth_is_no_cycle_and_needs_no_stack() {
+    let depth = 10_000;
+    let world = ring(depth);
+    world.put(depth - 1, -1);
+    let graph = graph(&world);
+    assert_eq!(evaluate(&graph, &Link(0)).await.values.pop().unwrap().unwrap(), depth - 1);
+    let mut transaction = graph.begin();
+    transaction.invalidate(&Leaf(depth - 1));
+    transaction.commit();
+    let evaluation = evaluate(&graph, &Link(0)).await;
+    assert_eq!((evaluation.statistics.computed, evaluation.statistics.verified), (1, u64::from(depth)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_evaluations_that_close_a_cycle_together_do_not_wait_for_ever() {
     for _ in 0..50 {

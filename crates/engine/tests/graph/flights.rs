@@ -82,6 +82,34 @@ impl Key for Gated {
     }
 }
 
+/// A leaf that takes a while to read: reads, then waits before its gate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct SlowLeaf(u32);
+
+impl fmt::Display for SlowLeaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slow{}", self.0)
+    }
+}
+
+impl Key for SlowLeaf {
+    type Value = i64;
+    const KIND: &'static str = "slow";
+    const LEAF: bool = true;
+
+    async fn compute(&self, ctx: &Context) -> Result<i64, ComputeError> {
+        let value = ctx.host::<SharedWorld>().leaves.lock()[&self.0];
+        let stage = ctx.host::<SharedStage>();
+        stage.arrived.0.add_permits(1);
+        let _pass = stage.gate(self.0).acquire_owned().await;
+        Ok(value)
+    }
+
+    fn same(old: &i64, new: &i64) -> bool {
+        old == new
+    }
+}
+
 /// Waits for its cancellation and then cleans up, which takes a while.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Process;
@@ -309,6 +337,37 @@ async fn a_leaf_set_in_the_middle_of_a_computation_is_not_lost() {
     assert_eq!(before.await.unwrap().unwrap(), 10);
     assert_eq!(graph.peek(&Gated(1)), None);
     assert_eq!(start(&graph, Gated(1), &Request::default()).await.unwrap().unwrap(), 12);
+}
+
+#[tokio::test]
+async fn a_leaf_that_changes_while_it_is_read_is_read_again() {
+    let Fixture { world, stage, graph } = fixture();
+    let before = start(&graph, SlowLeaf(1), &Request::default());
+    stage.arrival().await;
+    world.put(1, 11);
+    let mut transaction = graph.begin();
+    transaction.invalidate(&SlowLeaf(1));
+    transaction.commit();
+    let after = start(&graph, SlowLeaf(1), &Request::default());
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    stage.gate(1).add_permits(1);
+    assert_eq!(before.await.unwrap().unwrap(), 10);
+    assert_eq!(after.await.unwrap().unwrap(), 11);
+}
+
+#[tokio::test]
+async fn a_leaf_that_is_set_while_it_is_read_keeps_what_it_was_set_to() {
+    let Fixture { stage, graph, .. } = fixture();
+    let before = start(&graph, SlowLeaf(1), &Request::default());
+    stage.arrival().await;
+    let mut transaction = graph.begin();
+    transaction.set(&SlowLeaf(1), 12);
+    transaction.commit();
+    stage.gate(1).add_permits(1);
+    assert_eq!(before.await.unwrap().unwrap(), 12);
+    assert_eq!(graph.peek(&SlowLeaf(1)), Some(12));
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ impl Name {
 }
 
 impl Cell {
-    fn asks<'s>(step: &'s [Vec<Name>; 2], sum: i64) -> &'s [Name] {
+    fn asks(step: &[Vec<Name>; 2], sum: i64) -> &[Name] {
         &step[usize::from(sum % 2 == 1)]
     }
 

@@ -1,9 +1,12 @@
 //! Saving and loading: a loaded graph is as good as the one saved, and a damaged state is never used.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::support::{Formula, Leaf, SharedWorld, World, evaluate, graph, value};
-use buildnet_engine::graph::{Discarded, Graph, Registry, Services, Statistics};
+use buildnet_digest::{Diagnostic, ErrorCategory};
+use buildnet_engine::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Services, Statistics};
+use serde::{Deserialize, Serialize};
 
 fn registry() -> Registry {
     Registry::new("test 1").with::<Leaf>().with::<Formula>()
@@ -73,6 +76,82 @@ async fn an_invalidation_survives_saving() {
     let (second, reason) = Graph::from_bytes(bytes, &registry(), services(&world));
     assert_eq!(reason, None);
     assert_eq!(value(&second, &root()).await, 9);
+}
+
+/// Reads leaf 1 without saying so; not persisted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Fleeting;
+
+impl fmt::Display for Fleeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("fleeting")
+    }
+}
+
+impl Key for Fleeting {
+    type Value = i64;
+    const KIND: &'static str = "fleeting";
+    const PERSISTENT: bool = false;
+
+    async fn compute(&self, ctx: &Context) -> Result<i64, ComputeError> {
+        Ok(ctx.host::<SharedWorld>().leaves.lock()[&1])
+    }
+
+    fn same(old: &i64, new: &i64) -> bool {
+        old == new
+    }
+}
+
+/// Twice [`Fleeting`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Twice;
+
+impl fmt::Display for Twice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("twice")
+    }
+}
+
+impl Key for Twice {
+    type Value = i64;
+    const KIND: &'static str = "twice";
+
+    async fn compute(&self, ctx: &Context) -> Result<i64, ComputeError> {
+        Ok(2 * ctx.get(&Fleeting).await?)
+    }
+
+    fn same(old: &i64, new: &i64) -> bool {
+        old == new
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_persisted_is_computed_again_with_all_above_it() {
+    let world = world();
+    let registry = Registry::new("test").with::<Fleeting>().with::<Twice>();
+    let first = graph(&world);
+    assert_eq!(evaluate(&first, &Twice).await.values.pop().unwrap().unwrap(), 4);
+    let bytes = first.to_bytes(&registry).unwrap();
+    world.put(1, 21);
+    let (second, reason) = Graph::from_bytes(bytes, &registry, services(&world));
+    assert_eq!(reason, None);
+    assert_eq!(second.peek(&Twice), None);
+    assert_eq!(evaluate(&second, &Twice).await.values.pop().unwrap().unwrap(), 42);
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_written_stays_unsaved() {
+    let world = world();
+    let graph = graph(&world);
+    value(&graph, &root()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let error = graph.save(&directory.path().join("missing").join("graph"), &registry()).unwrap_err();
+    assert_eq!(error.category(), ErrorCategory::Environment);
+    assert!(graph.unsaved());
+    let unregistered =
+        graph.save(&directory.path().join("graph"), &Registry::new("test 1").with::<Leaf>()).unwrap_err();
+    assert_eq!(unregistered.to_string(), "keys of kind `formula` are not registered");
+    assert!(graph.unsaved());
 }
 
 #[tokio::test]

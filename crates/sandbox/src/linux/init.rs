@@ -76,7 +76,8 @@ std::arch::global_asm!(
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
-    "mov ebx, -2", // ENOENT
+    "mov ebx, -2",   // ENOENT
+    "mov r12d, 200", // times to try again
     "6:",
     "mov rdi, [r13]",
     "add r13, 8",
@@ -90,9 +91,24 @@ std::arch::global_asm!(
     "je 6b",
     "cmp eax, -20", // ENOTDIR
     "je 6b",
+    "cmp eax, -26", // ETXTBSY: somebody writes to it, or a child of the caller that will soon execute has inherited that
+    "je 10f",
     "mov ebx, eax",
     "cmp eax, -13", // EACCES: go on, but remember that there was something, as execvp(3)
     "je 6b",
+    "jmp 8f",
+    "10:",
+    "mov ebx, eax",
+    "dec r12d",
+    "js 8f",
+    "mov qword ptr [rsp], 0",
+    "mov qword ptr [rsp + 8], 5000000", // ns
+    "mov eax, 35",                      // nanosleep
+    "mov rdi, rsp",
+    "xor esi, esi",
+    "syscall",
+    "sub r13, 8",
+    "jmp 6b",
     "8:",
     "mov [rsp], ebx",
     "mov edx, 8",
@@ -170,7 +186,8 @@ std::arch::global_asm!(
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
-    "mov w22, #-2", // ENOENT
+    "mov w22, #-2",  // ENOENT
+    "mov w23, #200", // times to try again
     "6:",
     "ldr x0, [x19], #8",
     "ldrb w9, [x0]",
@@ -183,9 +200,26 @@ std::arch::global_asm!(
     "b.eq 6b",
     "cmn w0, #20", // ENOTDIR
     "b.eq 6b",
+    "cmn w0, #26", // ETXTBSY: somebody writes to it, or a child of the caller that will soon execute has inherited that
+    "b.eq 10f",
     "mov w22, w0",
     "cmn w0, #13", // EACCES: go on, but remember that there was something, as execvp(3)
     "b.eq 6b",
+    "b 8f",
+    "10:",
+    "mov w22, w0",
+    "subs w23, w23, #1",
+    "b.lt 8f",
+    "str xzr, [sp]",
+    "mov x9, #0x4b40", // 5,000,000 ns
+    "movk x9, #0x4c, lsl #16",
+    "str x9, [sp, #8]",
+    "mov x8, #101", // nanosleep
+    "mov x0, sp",
+    "mov x1, #0",
+    "svc #0",
+    "sub x19, x19, #8",
+    "b 6b",
     "8:",
     "str w22, [sp]",
     "mov x2, #8",

@@ -87,11 +87,7 @@ impl Job {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         Ok(Job {
-            flags: libc::CLONE_NEWUSER
-                | libc::CLONE_NEWNS
-                | libc::CLONE_NEWPID
-                | libc::CLONE_NEWIPC
-                | libc::CLONE_NEWUTS,
+            flags: namespaces(request.network),
             captured,
             mounts,
             uid_map: format!("{SANDBOX_ID} {uid} 1").into_bytes(),
@@ -145,4 +141,10 @@ fn programs(request: &Request) -> Result<Vec<CString>, SandboxError> {
             c_string(&std::ffi::OsString::from_vec(candidate))
         })
         .collect()
+}
+
+/// The namespaces of a sandbox, as flags of `clone`.
+pub(crate) fn namespaces(network: bool) -> c_int {
+    let own_network = if network { 0 } else { libc::CLONE_NEWNET };
+    libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | own_network
 }

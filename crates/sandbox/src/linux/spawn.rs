@@ -9,6 +9,7 @@ use libc::{c_int, c_void};
 
 use crate::error::SandboxError;
 use crate::linux::job::Job;
+use crate::linux::probe;
 use crate::linux::stage::{self, Stage};
 use crate::linux::sys;
 use crate::probe::Feature;
@@ -47,6 +48,22 @@ pub(crate) fn spawn(request: &Request, job: &mut Job) -> Result<Sandbox, Sandbox
             Err(failure(request, job, stage, mount, errno))
         }
     }
+}
+
+/// Whether a child with new namespaces can be created at all.
+pub(crate) fn try_clone(namespaces: c_int) -> io::Result<()> {
+    let stack = Stack::new().map_err(io::Error::other)?;
+    let flags = namespaces | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let blocked = BlockedSignals::block();
+    // SAFETY: the child returns at once, on a stack of its own, while this thread is suspended.
+    let pid = unsafe { libc::clone(probe::end_at_once, stack.top(), flags, ptr::null_mut()) };
+    let error = io::Error::last_os_error();
+    drop(blocked);
+    if pid < 0 {
+        return Err(error);
+    }
+    reap(pid);
+    Ok(())
 }
 
 /// Waits for a child that is ending.

@@ -102,6 +102,11 @@ pub(crate) extern "C" fn start(job: *mut c_void) -> c_int {
 
 fn prepare(job: &mut Job) -> Result<Infallible, Errno> {
     let report = &job.report;
+    // First of all: while this process has the caller's descriptors, programs that the caller is writing cannot be executed
+    // (ETXTBSY), and pipes that it closes stay open.
+    report.at(Stage::Descriptors);
+    let socket = keep_descriptors(job)?;
+    let report = &job.report;
     // Should the calling thread end, however it does, so does the sandbox.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)?;
 
@@ -171,24 +176,7 @@ fn prepare(job: &mut Job) -> Result<Infallible, Errno> {
         restricted?;
     }
 
-    report.at(Stage::Descriptors);
-    let init = move_up(init)?;
-    let input = move_up(job.input)?;
-    let output = move_up(job.output)?;
-    let status = move_up(job.status)?;
-    let socket = match job.listener {
-        Some(socket) => Some(move_up(socket)?),
-        None => None,
-    };
-    // SAFETY: no pointers; the descriptor table is this process's own, and what these numbers meant is not used further.
-    unsafe {
-        sys::check(libc::dup2(input, 0).into())?;
-        sys::check(libc::dup2(output, 1).into())?;
-        sys::check(libc::dup2(output, 2).into())?;
-        sys::check(libc::dup2(status, STATUS_FD).into())?;
-    }
     sys::close_range(STATUS_FD as u32 + 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
-
     report.at(Stage::Seccomp);
     match seccomp::install(job.filter, socket.is_some()) {
         Ok(listener) => {
@@ -208,10 +196,46 @@ fn prepare(job: &mut Job) -> Result<Infallible, Errno> {
     Err(sys::errno())
 }
 
+/// Puts the descriptors of process 1 in their places and closes all but those that are still needed. Returns the new number of
+/// the socket for the listener.
+fn keep_descriptors(job: &mut Job) -> Result<Option<c_int>, Errno> {
+    let input = move_up(job.input)?;
+    let output = move_up(job.output)?;
+    let status = move_up(job.status)?;
+    for cgroup in &mut job.cgroups {
+        *cgroup = move_up(*cgroup)?;
+    }
+    let mut socket = match job.listener {
+        Some(socket) => Some(move_up(socket)?),
+        None => None,
+    };
+    place(input, 0)?;
+    place(output, 1)?;
+    place(output, 2)?;
+    place(status, STATUS_FD)?;
+    let mut next = STATUS_FD + 1;
+    for descriptor in job.cgroups.iter_mut().chain(&mut socket) {
+        place(*descriptor, next)?;
+        *descriptor = next;
+        next += 1;
+    }
+    sys::close_range(next as u32, u32::MAX, 0)?;
+    Ok(socket)
+}
+
+/// Descriptors below this are given a place: four, the socket, and one per cgroup controller, of which there are three.
+const LOW: c_int = 10;
+
+/// Copies a descriptor to a place. No pointers are involved, and the table is this process's own.
+fn place(descriptor: c_int, place: c_int) -> Result<(), Errno> {
+    // SAFETY: as said.
+    sys::check(unsafe { libc::dup2(descriptor, place) }.into()).map(drop)
+}
+
 /// Moves a descriptor out of the way of the low ones that have a meaning.
 fn move_up(fd: c_int) -> Result<c_int, Errno> {
     // SAFETY: no pointers.
-    sys::check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 10) }.into())
+    sys::check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, LOW) }.into())
 }
 
 fn loopback_up() -> Result<(), Errno> {

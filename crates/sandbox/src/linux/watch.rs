@@ -10,14 +10,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cancel::CancelHandle;
 use crate::error::SandboxError;
 use crate::exit::{Status, Usage};
-use crate::linux::init;
 use crate::linux::spawn::Sandbox;
+use crate::linux::{init, limits};
 use crate::usage::{status_of_wait, usage_of};
 
 /// What to watch a sandbox by.
 pub(crate) struct Watch<'a> {
     pub(crate) start: Instant,
     pub(crate) deadline: Option<Instant>,
+    /// Bytes that the processes together may use, where no cgroup sees to it.
+    pub(crate) memory: Option<u64>,
     pub(crate) output: OwnedFd,
     pub(crate) status: OwnedFd,
     pub(crate) cancel: &'a CancelHandle,
@@ -46,19 +48,17 @@ impl Watch<'_> {
         let mut reading = true;
         let mut killed = None;
         let cancel_event = self.cancel.event();
-        loop {
-            let Some(sandbox) = &guard.0 else { break };
+        while let Some(sandbox) = &guard.0 {
             if killed.is_none() {
-                if self.cancel.is_cancelled() {
-                    killed = Some(Status::Cancelled);
-                } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    killed = Some(Status::TimedOut);
-                }
+                killed = self.reason_to_kill(sandbox);
                 if killed.is_some() {
                     kill(sandbox);
                 }
             }
-            let timeout = if killed.is_some() { None } else { self.timeout(cancel_event.is_none()) };
+            let timeout = match killed {
+                Some(_) => None,
+                None => self.timeout(cancel_event.is_none()),
+            };
             let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
             let mut fds = Vec::with_capacity(3);
             fds.push(PollFd::new(&sandbox.pidfd, PollFlags::IN));
@@ -109,13 +109,23 @@ impl Watch<'_> {
         Ok(End::Ended(status, usage))
     }
 
-    fn timeout(&self, tick: bool) -> Option<Duration> {
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match (left, tick) {
-            (Some(left), true) => Some(left.min(TICK)),
-            (None, true) => Some(TICK),
-            (left, false) => left,
+    fn reason_to_kill(&self, sandbox: &Sandbox) -> Option<Status> {
+        if self.cancel.is_cancelled() {
+            return Some(Status::Cancelled);
         }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(Status::TimedOut);
+        }
+        let pid = u32::try_from(sandbox.pid).ok()?;
+        self.memory.filter(|most| limits::tree_memory(pid) > *most).map(|_| Status::OutOfMemory)
+    }
+
+    /// How long nothing needs to be looked at unless a descriptor says so.
+    fn timeout(&self, tick: bool) -> Option<Duration> {
+        let deadline = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let sample = self.memory.map(|_| limits::SAMPLE);
+        let tick = tick.then_some(TICK);
+        [deadline, sample, tick].into_iter().flatten().min()
     }
 
     /// What process 1 had to say, if it got to that.

@@ -57,6 +57,9 @@ pub(crate) fn decode<T: Decode + Default>(source: &Arc<SourceText>, problems: &m
 }
 
 /// The JSON schema of `buildnet.yaml`, indented, with a newline at the end.
+///
+/// # Panics
+/// Never: a schema is plain JSON.
 pub fn schema() -> String {
     let mut schema = schemars::schema_for!(ConfigFile);
     schema.insert("title".into(), "buildnet.yaml".into());

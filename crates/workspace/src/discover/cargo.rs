@@ -77,14 +77,13 @@ struct Target {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
 struct Dependencies {
-    #[serde(default)]
-    dependencies: Table,
-    #[serde(default, alias = "dev_dependencies")]
-    dev_dependencies: Table,
-    #[serde(default, alias = "build_dependencies")]
-    build_dependencies: Table,
+    #[serde(default, rename = "dependencies")]
+    normal: Table,
+    #[serde(default, rename = "dev-dependencies", alias = "dev_dependencies")]
+    dev: Table,
+    #[serde(default, rename = "build-dependencies", alias = "build_dependencies")]
+    build: Table,
 }
 
 /// Finds the members of a workspace, or the single package at the root. None if there is no `Cargo.toml`.
@@ -96,13 +95,7 @@ pub(crate) fn discover(discovery: &mut Discovery<'_>) -> Option<CargoRoot> {
         None => (Vec::new(), Vec::new(), Table::new()),
     };
     let is_workspace = manifest.workspace.is_some();
-    let mut queue: VecDeque<String> = match globs::expand(discovery, &members, "Cargo.toml") {
-        Ok(directories) => directories.into_iter().collect(),
-        Err(kind) => {
-            discovery.problems.push(Problem::new(kind).at(Location::find(&source, "members")));
-            VecDeque::new()
-        }
-    };
+    let mut queue: VecDeque<String> = globs::expand(discovery, &members, "Cargo.toml", &source).into_iter().collect();
     if manifest.package.is_some() {
         queue.push_front(String::new());
     }
@@ -181,9 +174,9 @@ fn member(
         let local = |table: &Table| -> Vec<String> {
             table.iter().filter_map(|(key, value)| local_path(key, value, &directory, shared)).collect()
         };
-        edges.normal.extend(local(&dependencies.dependencies));
-        edges.normal.extend(local(&dependencies.build_dependencies));
-        edges.dev.extend(local(&dependencies.dev_dependencies));
+        edges.normal.extend(local(&dependencies.normal));
+        edges.normal.extend(local(&dependencies.build));
+        edges.dev.extend(local(&dependencies.dev));
     }
     let (binaries, target_files) = targets(discovery, &directory, manifest, table);
     let name: Arc<str> = table.name.as_str().into();

@@ -1,12 +1,14 @@
 //! The member patterns of workspace manifests.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use globset::GlobBuilder;
 
 use super::Discovery;
-use crate::error::ProblemKind;
+use crate::error::{Problem, ProblemKind};
 use crate::model::join;
+use crate::text::{Location, SourceText};
 
 /// Directories that no member pattern enters.
 const NEVER: [&str; 3] = ["node_modules", ".git", ".buildnet"];
@@ -15,26 +17,34 @@ const NEVER: [&str; 3] = ["node_modules", ".git", ".buildnet"];
 const MAX_DEPTH: usize = 32;
 
 /// The directories, relative to the root, that match any pattern and none that begins with `!`, and have a file `manifest`.
+/// Patterns that are wrong are noted at their place in `source`.
 pub(super) fn expand(
     discovery: &mut Discovery<'_>,
     patterns: &[String],
     manifest: &str,
-) -> Result<BTreeSet<String>, ProblemKind> {
+    source: &Arc<SourceText>,
+) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut excluded = Vec::new();
-    for pattern in patterns {
-        if let Some(pattern) = pattern.strip_prefix('!') {
-            excluded.push(glob(pattern.trim_start_matches("./").trim_end_matches('/'))?);
-            continue;
+    for written in patterns {
+        let result = match written.strip_prefix('!') {
+            Some(pattern) => {
+                glob(pattern.trim_start_matches("./").trim_end_matches('/')).map(|glob| excluded.push(glob))
+            }
+            None => crate::paths::normalize(written).and_then(|pattern| {
+                let segments: Vec<&str> = pattern.split('/').filter(|segment| !segment.is_empty()).collect();
+                walk(discovery, String::new(), &segments, &mut found, 0)
+            }),
+        };
+        if let Err(kind) = result {
+            let hint = "members lie below the workspace's root";
+            discovery.problems.push(Problem::new(kind).at(Location::find(source, written)).hint(hint));
         }
-        let pattern = crate::paths::normalize(pattern)?;
-        let segments: Vec<&str> = pattern.split('/').filter(|segment| !segment.is_empty()).collect();
-        walk(discovery, String::new(), &segments, &mut found, 0)?;
     }
     found.retain(|directory| {
         !excluded.iter().any(|glob| glob.is_match(directory)) && discovery.root.join(directory).join(manifest).is_file()
     });
-    Ok(found)
+    found
 }
 
 fn glob(pattern: &str) -> Result<globset::GlobMatcher, ProblemKind> {

@@ -118,18 +118,11 @@ pub(crate) fn discover(discovery: &mut Discovery<'_>) -> Option<NpmRoot> {
         }
         member(discovery, String::new(), &source, &ignored);
     } else {
-        match globs::expand(discovery, &patterns, "package.json") {
-            Ok(directories) => {
-                for directory in directories.into_iter().filter(|directory| !directory.is_empty()) {
-                    if let Some(source) = discovery.read(&join(&directory, "package.json")) {
-                        member(discovery, directory, &source, &ignored);
-                    }
-                }
-            }
-            Err(kind) => {
-                let word = if pnpm.is_some() { "packages" } else { "\"workspaces\"" };
-                let location = Location::find(pnpm.as_ref().unwrap_or(&source), word);
-                discovery.problems.push(Problem::new(kind).at(location));
+        let listed = pnpm.as_ref().unwrap_or(&source);
+        let directories = globs::expand(discovery, &patterns, "package.json", listed);
+        for directory in directories.into_iter().filter(|directory| !directory.is_empty()) {
+            if let Some(source) = discovery.read(&join(&directory, "package.json")) {
+                member(discovery, directory, &source, &ignored);
             }
         }
     }
@@ -250,15 +243,15 @@ fn member(discovery: &mut Discovery<'_>, directory: String, source: &Arc<SourceT
     });
     let typescript = has("tsconfig.json");
     let compiler = if typescript { npm_outputs::typescript(discovery, &directory) } else { None };
-    let ignores = |path: &str| ignored.is_ignored(&directory, own.as_ref(), path);
-    let (outputs, interface) = npm_outputs::infer(&manifest, compiler.as_ref(), &ignores);
+    let is_ignored = |path: &str| ignored.is_ignored(&directory, own.as_ref(), path);
+    let (outputs, interface) = npm_outputs::infer(&manifest, compiler.as_ref(), &is_ignored);
     let name: Arc<str> = match &manifest.name {
         Some(name) => name.as_str().into(),
         None if directory.is_empty() => "root".into(),
         None => directory.rsplit('/').next().unwrap_or_default().into(),
     };
     let tasks = tasks(&name, &manifest);
-    let facts = NpmPackage { installed: has("node_modules"), outputs, interface, coverage: ignores("coverage") };
+    let facts = NpmPackage { installed: has("node_modules"), outputs, interface, coverage: is_ignored("coverage") };
     let dependencies = manifest.dependencies();
     discovery.packages.push(Package {
         name,

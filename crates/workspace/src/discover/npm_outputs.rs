@@ -113,7 +113,7 @@ pub(super) fn typescript(discovery: &mut Discovery<'_>, directory: &str) -> Opti
         if !extends.starts_with('.') {
             break;
         }
-        let extends = if extends.ends_with(".json") { extends } else { format!("{extends}.json") };
+        let extends = if extends.strip_suffix(".json").is_some() { extends } else { format!("{extends}.json") };
         let Some(next) = paths::resolve(&base, &extends) else { break };
         path = next;
     }

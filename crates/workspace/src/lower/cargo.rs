@@ -1,12 +1,10 @@
 //! What Cargo sees and writes.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use buildnet_engine::build::{ActionSpec, HostInput, InputGroup};
+use buildnet_engine::build::{ActionSpec, InputGroup};
 
-use super::{absolute, default_env};
 use crate::discover::cargo::{CargoPackage, STATE};
 use crate::model::{Facts, Package, Task, Workspace};
 use crate::paths;
@@ -53,7 +51,6 @@ pub(super) fn lower(
     for (index, tool) in ["cargo", "rustc", "cc"].into_iter().enumerate() {
         spec.toolchains.insert(index, tool.into());
     }
-    host_inputs(workspace, root.locked, spec);
 }
 
 /// The package, the members that it needs, however far, and for tests and lints those that only tests need.
@@ -85,37 +82,4 @@ fn stub_script(directory: &str, files: &[String]) -> Option<String> {
         "for file in {}; do [ -e \"$file\" ] || {{ mkdir -p \"${{file%/*}}\"; : > \"$file\"; }}; done",
         quoted.join(" ")
     ))
-}
-
-/// Cargo's registry with the sources of outside crates, and rustup's toolchains, where they are.
-fn host_inputs(workspace: &Workspace, locked: bool, spec: &mut ActionSpec) {
-    let mut add = |source: PathBuf, identity: Vec<PathBuf>| {
-        if source.exists() {
-            spec.host_inputs.push(HostInput { target: source.clone(), source, identity });
-        }
-    };
-    let lock = || if locked { vec![absolute(workspace, "Cargo.lock")] } else { Vec::new() };
-    if let Some(home) = &workspace.cargo_home {
-        add(home.join("registry"), lock());
-        add(home.join("git"), lock());
-        add(home.join("bin"), Vec::new());
-        for name in ["config.toml", "config"] {
-            add(home.join(name), vec![home.join(name)]);
-        }
-        default_env(&mut spec.environment, "CARGO_HOME", &home.to_string_lossy());
-    }
-    if let Some(home) = workspace.rustup_home.as_ref().filter(|home| home.exists()) {
-        add(home.clone(), rustup_identity(home));
-        default_env(&mut spec.environment, "RUSTUP_HOME", &home.to_string_lossy());
-    }
-}
-
-/// What changes when rustup installs or selects another toolchain.
-fn rustup_identity(home: &Path) -> Vec<PathBuf> {
-    let mut identity = vec![home.join("settings.toml")];
-    let toolchains = std::fs::read_dir(home.join("toolchains")).into_iter().flatten().flatten();
-    identity.extend(toolchains.map(|entry| entry.path().join("lib/rustlib/multirust-channel-manifest.toml")));
-    identity.retain(|path| path.is_file());
-    identity.sort_unstable();
-    identity
 }

@@ -2,6 +2,7 @@
 
 mod cargo;
 mod npm;
+mod rust;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,10 +34,13 @@ impl Workspace {
     pub fn plan(&self, request: &Request) -> Result<Plan, WorkspaceErrors> {
         let requested = self.requested(request)?;
         let ids = requested.iter().filter_map(|name| self.index.id(name));
-        let mut lowering = Lowering::new(self);
-        let tasks =
-            self.index.closure(ids).into_iter().map(|id| lowering.spec(id)).map(|spec| (spec.name.clone(), spec));
-        Ok(Plan { root: self.root.clone(), tasks: tasks.collect(), requested })
+        let lowering = Lowering::new(self);
+        let specs = self.index.closure(ids).into_iter().map(|id| lowering.spec(id));
+        let mut tasks: BTreeMap<TaskName, ActionSpec> = specs.map(|spec| (spec.name.clone(), spec)).collect();
+        for spec in npm::interfaces(self, &tasks) {
+            tasks.insert(spec.name.clone(), spec);
+        }
+        Ok(Plan { root: self.root.clone(), tasks, requested })
     }
 
     /// The tasks that a request names, sorted.
@@ -102,9 +106,6 @@ struct Lowering<'w> {
     workspace: &'w Workspace,
     /// Directories of all packages, sorted.
     directories: Vec<&'w str>,
-    /// Marks what one walk has seen: the number of the walk.
-    seen: Vec<u32>,
-    walk: u32,
 }
 
 impl<'w> Lowering<'w> {
@@ -113,10 +114,10 @@ impl<'w> Lowering<'w> {
             workspace.packages.values().map(|package| package.directory.as_str()).collect();
         directories.sort_unstable();
         directories.dedup();
-        Self { workspace, directories, seen: vec![0; workspace.index.names.len()], walk: 0 }
+        Self { workspace, directories }
     }
 
-    fn spec(&mut self, id: u32) -> ActionSpec {
+    fn spec(&self, id: u32) -> ActionSpec {
         let workspace = self.workspace;
         let name = &workspace.index.names[id as usize];
         let package = &workspace.packages[&name.package];
@@ -130,7 +131,8 @@ impl<'w> Lowering<'w> {
                 [before, Commands(task.commands.clone()), after].into_iter().flat_map(|commands| commands.0).collect();
         }
         spec.outputs = outputs(package, task);
-        spec.dependencies = self.upstream(id);
+        let direct = workspace.index.edges[id as usize].iter();
+        spec.dependencies = direct.map(|&id| workspace.index.names[id as usize].clone()).collect();
         self.inputs(package, task, &mut spec);
         for name in &options.inherit_env {
             spec.environment.insert(name.clone(), EnvSource::Inherit);
@@ -152,25 +154,10 @@ impl<'w> Lowering<'w> {
             Facts::Cargo(facts) => cargo::lower(workspace, package, facts, task, &mut spec),
             Facts::Declared => {}
         }
+        rust::lower(workspace, &mut spec);
         spec.sandbox = options.sandbox.map_or(spec.sandbox, |choice| choice.0);
         spec.cache = options.cache.unwrap_or(spec.cache);
         spec
-    }
-
-    /// All tasks before a task, however far: what they wrote together is what it may read.
-    fn upstream(&mut self, id: u32) -> Vec<TaskName> {
-        let index = &self.workspace.index;
-        self.walk += 1;
-        let mut stack = index.edges[id as usize].clone();
-        let mut found = Vec::new();
-        while let Some(next) = stack.pop() {
-            if std::mem::replace(&mut self.seen[next as usize], self.walk) != self.walk {
-                found.push(next);
-                stack.extend(&index.edges[next as usize]);
-            }
-        }
-        found.sort_unstable();
-        found.into_iter().map(|id| index.names[id as usize].clone()).collect()
     }
 
     fn inputs(&self, package: &Package, task: &Task, spec: &mut ActionSpec) {

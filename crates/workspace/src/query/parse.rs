@@ -99,8 +99,16 @@ fn tokenize(query: &str) -> Result<Vec<(Token, Word)>, QueryError> {
                 continue;
             }
             _ => {
-                while rest.next_if(|&(_, c)| !c.is_whitespace() && !matches!(c, '(' | ')' | ',' | '"' | '\'')).is_some()
-                {
+                // A comma inside braces belongs to a glob such as `{ui,api}`.
+                let mut braces = usize::from(c == '{');
+                while let Some((_, c)) = rest.next_if(|&(_, c)| {
+                    !c.is_whitespace() && !matches!(c, '(' | ')' | '"' | '\'') && (c != ',' || braces > 0)
+                }) {
+                    match c {
+                        '{' => braces += 1,
+                        '}' => braces = braces.saturating_sub(1),
+                        _ => {}
+                    }
                 }
                 Token::Word { quoted: false }
             }

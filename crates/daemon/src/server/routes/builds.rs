@@ -1,17 +1,21 @@
 //! Builds: asked for, listed, cancelled.
 
 use std::io;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use buildnet_digest::{Diagnostic as _, ErrorCategory};
 use buildnet_event::{BuildId, BuildOutcome, EventKind, TaskSummary, TierCounts};
+use buildnet_history::{BuildHead, BuildSelector, HistoryError, Page};
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::cache::{WorkspaceQuery, blocking};
 use crate::error::ErrorReport;
 use crate::server::reply::Refusal;
 use crate::server::state::App;
@@ -22,6 +26,12 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// Lines gathered into one chunk at most, in bytes.
 const CHUNK: usize = 64 << 10;
+
+/// Largest request body, in bytes: an environment and a list of packages fit many times.
+const MAX_BODY: usize = 4 << 20;
+
+/// How long a request's body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether to wait.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -72,9 +82,9 @@ pub struct Accepted {
 pub async fn build(
     State(app): State<App>,
     Query(query): Query<BuildQuery>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Refusal> {
+    let (headers, body) = whole(request).await?;
     start(&app, query, &headers, parse(&headers, &body)?).await
 }
 
@@ -87,11 +97,26 @@ pub async fn build_package(
     State(app): State<App>,
     Path(package): Path<String>,
     Query(query): Query<BuildQuery>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Refusal> {
+    let (headers, body) = whole(request).await?;
     let request = BuildRequest { packages: vec![package], ..parse(&headers, &body)? };
     start(&app, query, &headers, request).await
+}
+
+/// Reads a request's body. It must be small and come soon.
+async fn whole(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
+    let (parts, body) = request.into_parts();
+    let claimed = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorReport::user("the request is too large"));
+    if claimed.is_some_and(|length: usize| length > MAX_BODY) {
+        return Err(too_large());
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    let late =
+        || Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorReport::user("the request's body did not come in time"));
+    let body = read.map_err(|_| late())?.map_err(|_| too_large())?;
+    Ok((parts.headers, body))
 }
 
 fn parse(headers: &HeaderMap, body: &Bytes) -> Result<BuildRequest, Refusal> {
@@ -175,18 +200,75 @@ async fn reply(mut stream: BuildStream) -> Result<BuildReply, Refusal> {
     Ok(BuildReply { id, outcome, duration_us, counts, saved_us, failures })
 }
 
-/// Builds in flight.
-#[utoipa::path(get, path = "/builds", responses((status = 200, body = Vec<BuildInfo>)))]
-pub async fn list(State(app): State<App>) -> Json<Vec<BuildInfo>> {
-    Json(app.service().in_flight())
+/// Which builds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct ListQuery {
+    /// A directory of the workspace: absolute. Empty for the workspace that the daemon was started in.
+    pub workspace: String,
+    /// At most so many past builds, at most 1000.
+    pub limit: u32,
+    /// Only builds before this one.
+    pub before: Option<BuildId>,
 }
 
-/// One build.
-#[utoipa::path(get, path = "/builds/{id}", params(("id" = String, Path)),
-    responses((status = 200, body = BuildInfo), (status = 404, body = ErrorReport)))]
-pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json<BuildInfo>, Refusal> {
-    let found = app.service().in_flight().into_iter().find(|build| build.id == id);
-    found.map(Json).ok_or_else(|| Refusal::not_found(format!("no build {id}")))
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self { workspace: String::new(), limit: 50, before: None }
+    }
+}
+
+/// Builds, now and before.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Builds {
+    /// Builds that run or wait for their turn, of all workspaces, oldest first.
+    pub in_flight: Vec<BuildInfo>,
+    /// Past builds of the workspace, newest first.
+    #[schema(value_type = Vec<Object>)]
+    pub past: Vec<BuildHead>,
+}
+
+/// Builds in flight, and past builds of a workspace.
+#[utoipa::path(get, path = "/builds",
+    params(("workspace" = Option<String>, Query), ("limit" = Option<u32>, Query), ("before" = Option<String>, Query)),
+    responses((status = 200, body = Builds)))]
+pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<Json<Builds>, Refusal> {
+    let in_flight = app.service().in_flight();
+    let past = blocking(move || {
+        let root = app.service().root_of(&query.workspace)?;
+        let history = app.service().workbench().history(&root)?;
+        let page = Page { limit: query.limit.min(1000), before: query.before };
+        history.builds(page).map_err(|error| ErrorReport::of(&error))
+    });
+    Ok(Json(Builds { in_flight, past: past.await? }))
+}
+
+/// One build of a workspace: in flight, or from the history. `id` may be the beginning of an identifier, `last` or `last~1`.
+#[utoipa::path(get, path = "/builds/{id}",
+    params(("id" = String, Path), ("workspace" = Option<String>, Query)),
+    responses((status = 200, body = Object), (status = 404, body = ErrorReport)))]
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(query): Query<WorkspaceQuery>,
+) -> Result<Response, Refusal> {
+    if let Some(found) = app.service().in_flight().into_iter().find(|build| build.id == id) {
+        return Ok(Json(found).into_response());
+    }
+    let selector: BuildSelector = id.parse().map_err(|error| ErrorReport::of::<HistoryError>(&error))?;
+    let found = blocking(move || {
+        let root = app.service().root_of(&query.workspace)?;
+        let history = app.service().workbench().history(&root)?;
+        match history.resolve(&selector).and_then(|id| history.build(id)) {
+            Ok(build) => Ok(Ok(build)),
+            Err(error) if error.category() == ErrorCategory::User => Ok(Err(ErrorReport::of(&error))),
+            Err(error) => Err(ErrorReport::of(&error)),
+        }
+    });
+    match found.await? {
+        Ok(build) => Ok(Json(build).into_response()),
+        Err(report) => Err(Refusal::new(StatusCode::NOT_FOUND, report)),
+    }
 }
 
 /// Whom to cancel for.

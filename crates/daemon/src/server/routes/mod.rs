@@ -1,20 +1,18 @@
 //! The routes, by what they are about.
 
 pub mod builds;
+pub mod cache;
+pub mod config;
 pub mod events;
 pub mod status;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use super::guard::guard;
 use super::reply::Refusal;
 use super::state::App;
-
-/// Largest request body, in bytes: an environment and a list of packages fit many times.
-const MAX_BODY: usize = 4 << 20;
 
 /// Every route of the daemon.
 pub fn router(app: App) -> Router {
@@ -29,9 +27,11 @@ pub fn router(app: App) -> Router {
         .route("/builds", get(builds::list))
         .route("/builds/{id}", get(builds::show))
         .route("/builds/{id}/cancel", post(builds::cancel))
+        .route("/cache/stats", get(cache::stats))
+        .route("/cache/clear", post(cache::clear))
+        .route("/config", get(config::config))
         .route("/events", get(events::events))
         .fallback(async || Refusal::not_found("no such route; /openapi.json lists them"))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }

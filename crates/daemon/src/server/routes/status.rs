@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi as _, ToSchema};
 
-use crate::server::metrics::{Gauges, resident_bytes};
+use crate::server::metrics::{CacheGauges, Gauges, resident_bytes};
 use crate::server::openapi::Document;
 use crate::server::state::App;
 use crate::service::BuildInfo;
@@ -28,7 +28,7 @@ pub struct Health {
 }
 
 /// What the daemon is doing.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Who it is.
     #[serde(flatten)]
@@ -71,10 +71,19 @@ pub async fn status(State(app): State<App>) -> Json<Status> {
 /// Counters for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>) -> Response {
+    let service = app.service().clone();
+    let stats = tokio::task::spawn_blocking(move || service.store_for("").ok()?.stats().ok()).await;
+    let cache = stats.ok().flatten().map(|stats| CacheGauges {
+        blobs: stats.blobs,
+        bytes: stats.disk_bytes,
+        read_bytes: stats.read_bytes,
+        written_bytes: stats.written_bytes,
+    });
     let gauges = Gauges {
         builds_in_flight: app.service().in_flight().len(),
+        watched_directories: app.service().workbench().watched_directories(),
+        cache,
         uptime_s: app.started().elapsed().as_secs_f64(),
-        ..Gauges::default()
     };
     let page = app.metrics().render(&gauges);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()

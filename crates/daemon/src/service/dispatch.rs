@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use buildnet_cas::Store;
 use buildnet_engine::build::{EnvSource, Plan};
 use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
@@ -29,7 +30,7 @@ pub struct ServiceOptions {
 }
 
 /// What came of a wish to cancel a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Cancelled {
     /// Its processes are being ended.
@@ -78,6 +79,11 @@ impl Service {
         &self.shared.bus
     }
 
+    /// The rooms below.
+    pub fn workbench(&self) -> &dyn Workbench {
+        &*self.shared.workbench
+    }
+
     /// The root of the workspace that a request is about.
     pub fn root_of(&self, workspace: &str) -> Result<PathBuf, ErrorReport> {
         let directory = match (workspace, &self.shared.options.default_workspace) {
@@ -95,6 +101,16 @@ impl Service {
         self.shared.workbench.find_root(directory)
     }
 
+    /// The cache that builds of a workspace use; of the default workspace, or of none in particular, if it is empty.
+    pub fn store_for(&self, workspace: &str) -> Result<Store, ErrorReport> {
+        let root = match (workspace, &self.shared.options.default_workspace) {
+            ("", Some(default)) => self.shared.workbench.find_root(default).ok(),
+            ("", None) => None,
+            (path, _) => Some(self.root_of(path)?),
+        };
+        self.shared.workbench.store(root.as_deref())
+    }
+
     /// Plans a request and starts to build it, or joins a build that does the same already.
     /// Must be called on a tokio runtime; planning blocks.
     pub fn build(&self, request: BuildRequest) -> Result<BuildStream, ErrorReport> {
@@ -103,8 +119,8 @@ impl Service {
         }
         let root = self.root_of(&request.workspace)?;
         let plan = self.shared.workbench.plan(&root, &request)?;
-        let environment = declared(&plan, &request.environment);
-        let key = FlightKey::new(root.clone(), &request, environment.clone());
+        let environment = self.shared.workbench.environment_of(&request);
+        let key = FlightKey::new(root.clone(), &request, declared(&plan, &environment));
         let (detached, compact) = (request.detached, request.compact);
 
         let mut flights = self.shared.flights.lock();
@@ -167,6 +183,13 @@ impl Service {
         done.send_replace(Some(result));
     }
 
+    /// Waits until a file changed that matters to a request.
+    pub async fn changed(&self, request: &BuildRequest) -> Result<(), ErrorReport> {
+        let root = self.root_of(&request.workspace)?;
+        let plan = self.shared.workbench.plan(&root, request)?;
+        self.shared.workbench.changed(&plan).await
+    }
+
     /// Builds in flight, oldest first.
     pub fn in_flight(&self) -> Vec<BuildInfo> {
         let mut builds: Vec<_> = self.shared.flights.lock().values().map(|flight| flight.info()).collect();
@@ -202,13 +225,16 @@ impl Service {
             }
         }
         self.shared.running.wait().await;
+        self.shared.workbench.settle().await;
         self.shared.bus.close();
     }
 }
 
-/// The declared variables of a plan, as they are in `environment`.
+/// What of an environment makes a difference to a plan: the variables that its tasks declare, the places of programs, and our own.
 fn declared(plan: &Plan, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+    let ours = |name: &str| name == "PATH" || name.starts_with("BUILDNET_");
+    let mut found: BTreeMap<_, _> =
+        environment.iter().filter(|(name, _)| ours(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     for spec in plan.tasks.values() {
         for (name, source) in &spec.environment {
             if *source == EnvSource::Inherit

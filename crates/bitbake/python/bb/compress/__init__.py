@@ -1,0 +1,1 @@
+"""Compressed files through the host's programs."""

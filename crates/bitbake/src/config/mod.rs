@@ -1,0 +1,10 @@
+//! The configuration of a build directory: `bblayers.conf`, the layers, `bitbake.conf`, and what they include and inherit.
+
+mod base;
+mod environment;
+mod layers;
+mod patterns;
+
+pub use base::{BuildDir, Options};
+pub use layers::{Layer, RecipeFile};
+pub(crate) use patterns::matches_start;

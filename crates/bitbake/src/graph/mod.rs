@@ -1,0 +1,15 @@
+//! From targets to a graph of tasks.
+//!
+//! [`Universe`] indexes all recipes by what they provide and chooses among providers (`providers`); `closure` follows the needs of
+//! targets to a set of recipes, dropping what cannot be provided; `tasks` makes the graph of their tasks; `hashes` computes the
+//! hash of each task over that graph.
+
+mod closure;
+mod hashes;
+mod providers;
+mod tasks;
+
+pub use closure::Closure;
+pub use hashes::{HashedTask, hash_tasks};
+pub use providers::Universe;
+pub use tasks::{TaskGraph, TaskNode};

@@ -1,0 +1,254 @@
+//! What Python asks of its stores.
+
+use std::sync::Arc;
+
+use super::session::{Message, Session};
+use crate::data::{Lookup, Origin, Store};
+use crate::error::{Error, Result};
+use crate::{Sym, Value};
+
+/// The arguments of a call, taken one by one.
+struct Arguments<'a> {
+    operation: &'a str,
+    rest: std::slice::Iter<'a, Value>,
+}
+
+impl<'a> Arguments<'a> {
+    fn value(&mut self) -> Result<&'a Value> {
+        self.rest.next().ok_or_else(|| Error::Worker(format!("{} lacks an argument", self.operation)))
+    }
+
+    fn text(&mut self) -> Result<&'a str> {
+        let value = self.value()?;
+        value.as_str().ok_or_else(|| Error::Fatal(format!("{} of {value:?}: a name must be text", self.operation)))
+    }
+
+    fn name(&mut self) -> Result<Sym> {
+        self.text().map(Sym::new)
+    }
+
+    fn flag(&mut self) -> Result<bool> {
+        Ok(self.value()?.truthy())
+    }
+
+    fn origin(&mut self) -> Result<Origin> {
+        let file = self.text()?;
+        let line = match self.value()? {
+            Value::Int(line) => u32::try_from(*line).unwrap_or_default(),
+            _ => 0,
+        };
+        Ok(if file.is_empty() { Origin::internal() } else { Origin { file: Sym::new(file), line } })
+    }
+
+    fn handle(&mut self) -> Result<u32> {
+        match self.value()? {
+            Value::Int(handle) => u32::try_from(*handle).map_err(|_| Error::Worker("a handle is out of range".into())),
+            other => Err(Error::Worker(format!("{other:?} is no handle"))),
+        }
+    }
+}
+
+impl Session {
+    /// Answers one call.
+    pub(super) fn serve(&mut self, parts: &[Value]) -> Result<Value> {
+        let operation = parts.first().and_then(Value::as_str).unwrap_or_default();
+        let mut arguments = Arguments { operation, rest: parts.get(1..).unwrap_or_default().iter() };
+        match operation {
+            "log" => {
+                let level = match arguments.value()? {
+                    Value::Int(level) => *level,
+                    _ => 0,
+                };
+                let text = arguments.value()?.to_text().to_string();
+                self.messages.push(Message { level, text });
+                return Ok(Value::None);
+            }
+            "origenv" => {
+                let mut store = Store::new(false);
+                let environment = Arc::clone(&self.shared);
+                for (name, value) in &environment.environment {
+                    store.set(self, Sym::new(name), value.as_str().into(), Origin::internal())?;
+                }
+                return Ok(self.adopt(store));
+            }
+            "new" => return Ok(self.adopt(Store::new(false))),
+            _ => {}
+        }
+        let handle = arguments.handle()?;
+        let mut store = self
+            .stores
+            .remove(&handle)
+            .ok_or_else(|| Error::Worker(format!("{operation} on a datastore that is gone")))?;
+        let result = self.on_store(&mut store, operation, &mut arguments);
+        self.stores.insert(handle, store);
+        result
+    }
+
+    fn adopt(&mut self, mut store: Store) -> Value {
+        self.next_handle += 1;
+        store.handle = self.next_handle;
+        self.stores.insert(store.handle, store);
+        Value::Int(self.next_handle.into())
+    }
+
+    fn on_store(&mut self, store: &mut Store, operation: &str, arguments: &mut Arguments<'_>) -> Result<Value> {
+        match operation {
+            "get" => {
+                let var = arguments.name()?;
+                let how = Lookup {
+                    expand: arguments.flag()?,
+                    no_weak_default: arguments.flag()?,
+                    parsing: arguments.flag()?,
+                    with_refs: false,
+                };
+                Ok(or_none(store.lookup(self, var, None, how)?.0))
+            }
+            "getflag" => {
+                let (var, flag) = (arguments.name()?, arguments.name()?);
+                let how = Lookup {
+                    expand: arguments.flag()?,
+                    no_weak_default: arguments.flag()?,
+                    parsing: arguments.flag()?,
+                    with_refs: false,
+                };
+                let flag = (flag.as_str() != "_content").then_some(flag);
+                Ok(or_none(store.lookup(self, var, flag, how)?.0))
+            }
+            "flags" => self.flags(store, arguments),
+            "expand" => Ok(Value::Str(store.expand(self, arguments.text()?)?)),
+            "refs" => self.references(store, arguments),
+            "keys" => Ok(Value::List(Arc::new(store.keys(self)?.into_iter().map(|key| key.as_str().into()).collect()))),
+            "hasoverrides" => Ok(Value::Bool(store.has_variants(arguments.name()?))),
+            "needoverrides" => store.need_overrides(self).map(|_| Value::None),
+            "overrides" => {
+                Ok(Value::List(Arc::new(store.need_overrides(self)?.list.iter().map(|o| o.as_str().into()).collect())))
+            }
+            "copy" => {
+                let copy = store.copy();
+                Ok(self.adopt(copy))
+            }
+            "history" => Ok(history(store, arguments.name()?)),
+            _ => self.write(store, operation, arguments).map(|()| Value::None),
+        }
+    }
+
+    fn write(&mut self, store: &mut Store, operation: &str, arguments: &mut Arguments<'_>) -> Result<()> {
+        match operation {
+            "set" => {
+                let var = arguments.name()?;
+                let value = arguments.value()?.clone();
+                if arguments.flag()? {
+                    store.set_parsing(self, var, value, arguments.origin()?)
+                } else {
+                    store.set(self, var, value, arguments.origin()?)
+                }
+            }
+            "del" => {
+                let var = arguments.name()?;
+                store.delete(var, arguments.origin()?);
+                Ok(())
+            }
+            "rename" => {
+                let (old, new) = (arguments.name()?, arguments.name()?);
+                store.rename(self, old, new, arguments.origin()?)
+            }
+            "setflag" => {
+                let (var, flag) = (arguments.name()?, arguments.name()?);
+                let value = arguments.value()?.clone();
+                store.set_flag(self, var, flag, value, arguments.origin()?)
+            }
+            "appendflag" | "prependflag" => {
+                let (var, flag) = (arguments.name()?, arguments.name()?);
+                let text = arguments.text()?;
+                let origin = arguments.origin()?;
+                if operation == "appendflag" {
+                    store.append_flag(self, var, flag, text, origin)
+                } else {
+                    store.prepend_flag(self, var, flag, text, origin)
+                }
+            }
+            "delflag" => {
+                let (var, flag) = (arguments.name()?, arguments.name()?);
+                store.delete_flag(var, flag, arguments.origin()?);
+                Ok(())
+            }
+            "delflags" => {
+                let var = arguments.name()?;
+                store.delete_flags(var, arguments.origin()?);
+                Ok(())
+            }
+            "setfilter" => {
+                let var = arguments.name()?;
+                store.set_filter(var, Some(arguments.text()?));
+                Ok(())
+            }
+            "expandvarref" => {
+                let var = arguments.name()?;
+                store.expand_reference(self, var)
+            }
+            _ => Err(Error::Worker(format!("there is no operation {operation}"))),
+        }
+    }
+
+    fn flags(&mut self, store: &mut Store, arguments: &mut Arguments<'_>) -> Result<Value> {
+        let var = arguments.name()?;
+        let expand: Vec<Sym> = match arguments.value()? {
+            Value::List(names) => names.iter().filter_map(Value::as_str).map(Sym::new).collect(),
+            _ => Vec::new(),
+        };
+        let mut flags = Vec::new();
+        for (flag, mut value) in store.flags(var) {
+            if let Value::Str(text) = &value
+                && expand.contains(&flag)
+            {
+                value = Value::Str(store.expand(self, text)?);
+            }
+            flags.push((flag.as_str().into(), value));
+        }
+        Ok(Value::Dict(Arc::new(flags)))
+    }
+
+    fn references(&mut self, store: &mut Store, arguments: &mut Arguments<'_>) -> Result<Value> {
+        let text = arguments.text()?;
+        let var = arguments.value()?.as_str().map(Sym::new);
+        let expansion = store.expand_value(self, Some(text.into()), var)?;
+        let names = |names: &std::collections::BTreeSet<Sym>| {
+            Value::List(Arc::new(names.iter().map(|name| name.as_str().into()).collect()))
+        };
+        let contains = expansion
+            .refs
+            .contains
+            .iter()
+            .map(|(var, words)| {
+                (
+                    var.as_str().into(),
+                    Value::List(Arc::new(words.iter().map(|word| Value::Str(Arc::clone(word))).collect())),
+                )
+            })
+            .collect();
+        Ok(Value::Tuple(Arc::new(vec![
+            or_none(expansion.value),
+            names(&expansion.refs.references),
+            names(&expansion.refs.execs),
+            Value::Dict(Arc::new(contains)),
+        ])))
+    }
+}
+
+fn or_none(value: Option<Value>) -> Value {
+    value.unwrap_or(Value::None)
+}
+
+fn history(store: &Store, var: Sym) -> Value {
+    let entries = store.history().map_or(&[][..], |history| history.of(var));
+    let row = |entry: &crate::data::Entry| {
+        Value::Tuple(Arc::new(vec![
+            entry.operation.as_str().into(),
+            entry.flag.map_or(Value::None, |flag| flag.as_str().into()),
+            entry.origin.file.as_str().into(),
+            Value::Int(entry.origin.line.into()),
+            entry.detail.clone(),
+        ]))
+    };
+    Value::List(Arc::new(entries.iter().map(row).collect()))
+}

@@ -1,0 +1,7 @@
+//! Recipes as other rooms read them: a view for signatures, and the facts that choosing providers and building graphs needs.
+
+mod info;
+mod view;
+
+pub use info::{RecipeInfo, virtual_name};
+pub use view::StoreView;

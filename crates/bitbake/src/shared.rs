@@ -1,0 +1,180 @@
+//! What all threads of a parse share: files read once, texts scanned once.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::error::{Error, Place, Result};
+use crate::metadata::is_kind;
+use crate::python::{LibraryFunction, Session};
+use crate::scan::{CallVisitor, Visited};
+use crate::syntax::{Parsed, parse_conf, parse_recipe};
+use crate::{CodeRefs, Sym, Text, Value, scan};
+
+/// Files above this size are refused: no metadata file comes near it.
+const LARGEST_FILE: u64 = 64 << 20;
+
+/// Shared caches. Each holds pure functions of its keys, or files as they were when first read.
+#[derive(Default)]
+pub struct Shared {
+    files: RwLock<FxHashMap<(Sym, bool), Arc<Parsed>>>,
+    exists: RwLock<FxHashMap<Sym, bool>>,
+    code: RwLock<FxHashMap<Text, Arc<CodeRefs>>>,
+    shell: RwLock<FxHashMap<Text, Arc<BTreeSet<Text>>>>,
+    filtered: RwLock<FxHashMap<(Text, Text), Text>>,
+    library: RwLock<FxHashMap<Text, Arc<LibraryFunction>>>,
+    visiting: RwLock<FxHashSet<Text>>,
+    warned: Mutex<FxHashSet<String>>,
+    /// The environment BuildNet was started with.
+    pub(crate) environment: Vec<(String, String)>,
+    /// The directory relative paths are meant from.
+    pub(crate) directory: PathBuf,
+}
+
+impl Shared {
+    /// Empty caches.
+    pub fn new(environment: Vec<(String, String)>, directory: PathBuf) -> Self {
+        Self { environment, directory, ..Self::default() }
+    }
+
+    /// A file's statements, read at its first use.
+    pub fn parse(&self, path: Sym, base: bool) -> Result<Arc<Parsed>> {
+        if let Some(parsed) = self.files.read().get(&(path, base)) {
+            return Ok(Arc::clone(parsed));
+        }
+        let name = path.as_str();
+        let text = read_text(Path::new(name))?;
+        let parsed = if is_kind(name, "conf") {
+            parse_conf(&text, base)
+        } else {
+            let file = name.rsplit('/').next().unwrap_or(name);
+            parse_recipe(&text, file.strip_suffix(".bbclass").unwrap_or_default())
+        };
+        let parsed = Arc::new(parsed);
+        // A recipe itself is read once or twice; only what is included by many is worth keeping.
+        if !is_kind(name, "bb") {
+            self.files.write().insert((path, base), Arc::clone(&parsed));
+        }
+        Ok(parsed)
+    }
+
+    /// Whether a path exists, as of its first use.
+    pub fn exists(&self, path: Sym) -> bool {
+        if let Some(&known) = self.exists.read().get(&path) {
+            return known;
+        }
+        let found = Path::new(path.as_str()).exists();
+        self.exists.write().insert(path, found);
+        found
+    }
+
+    /// What Python code refers to.
+    pub(crate) fn code_refs(&self, code: &str, session: &mut Session) -> Result<Arc<CodeRefs>> {
+        if let Some(refs) = self.code.read().get(code) {
+            return Ok(Arc::clone(refs));
+        }
+        let visitor = Visitor { shared: self, session: RefCell::new(session) };
+        let refs = scan::python(code, &visitor).map_err(|error| scan_failed(code, &error))?;
+        let refs = Arc::new(refs);
+        self.code.write().insert(code.into(), Arc::clone(&refs));
+        Ok(refs)
+    }
+
+    /// The commands that shell code runs.
+    pub(crate) fn shell_execs(&self, code: &Text) -> Result<Arc<BTreeSet<Text>>> {
+        if let Some(execs) = self.shell.read().get(code) {
+            return Ok(Arc::clone(execs));
+        }
+        let execs = Arc::new(scan::shell(code).map_err(|error| scan_failed(code, &error))?);
+        self.shell.write().insert(Arc::clone(code), Arc::clone(&execs));
+        Ok(execs)
+    }
+
+    pub(crate) fn filtered(&self, expression: &str, value: &str) -> Option<Text> {
+        self.filtered.read().get(&(expression.into(), value.into())).cloned()
+    }
+
+    pub(crate) fn remember_filtered(&self, expression: &str, value: &str, result: &Text) {
+        self.filtered.write().insert((expression.into(), value.into()), Arc::clone(result));
+    }
+
+    pub(crate) fn add_library(&self, functions: Vec<LibraryFunction>) {
+        let mut library = self.library.write();
+        let mut visiting = self.visiting.write();
+        for function in functions {
+            if function.visits {
+                visiting.insert(Arc::clone(&function.name));
+            }
+            library.insert(Arc::clone(&function.name), Arc::new(function));
+        }
+    }
+
+    /// The functions of the layers' Python libraries.
+    pub fn library(&self) -> Vec<Arc<LibraryFunction>> {
+        self.library.read().values().cloned().collect()
+    }
+
+    /// Whether a warning is new.
+    pub(crate) fn first_time(&self, warning: &str) -> bool {
+        self.warned.lock().insert(warning.to_owned())
+    }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let io = |error: std::io::Error| Error::Io { path: path.display().to_string(), message: error.to_string() };
+    let size = std::fs::metadata(path).map_err(io)?.len();
+    if size > LARGEST_FILE {
+        return Err(Error::Io {
+            path: path.display().to_string(),
+            message: format!("{size} bytes are too many for a metadata file"),
+        });
+    }
+    let bytes = std::fs::read(path).map_err(io)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
+        let place = Place { file: path.display().to_string(), line: u32::try_from(line).unwrap_or_default() };
+        Error::Parse { place, message: "the file is not UTF-8".into() }
+    })
+}
+
+fn scan_failed(code: &str, error: &scan::ScanError) -> Error {
+    let shown: String = code.trim().chars().take(120).collect();
+    Error::Fatal(format!("{error}, in {shown}"))
+}
+
+/// Lets library functions inspect calls of themselves.
+struct Visitor<'a> {
+    shared: &'a Shared,
+    session: RefCell<&'a mut Session>,
+}
+
+impl CallVisitor for Visitor<'_> {
+    fn visit(&self, name: &str, call: &str) -> Option<std::result::Result<Visited, String>> {
+        if !self.shared.visiting.read().contains(name) {
+            return None;
+        }
+        let found = self.session.borrow_mut().visit(name, call);
+        Some(found.map_err(|error| error.to_string()).map(|value| visited(&value)))
+    }
+}
+
+fn visited(value: &Value) -> Visited {
+    let mut result = Visited::default();
+    let Value::Tuple(parts) = value else { return result };
+    if let Some(Value::Dict(contains)) = parts.first() {
+        for (var, words) in contains.iter() {
+            if let (Some(var), Value::List(words)) = (var.as_str(), words) {
+                let words = words.iter().filter_map(Value::as_str).map(Text::from).collect();
+                result.contains.insert(Sym::new(var), words);
+            }
+        }
+    }
+    if let Some(Value::List(execs)) = parts.get(1) {
+        result.execs = execs.iter().filter_map(Value::as_str).map(Sym::new).collect();
+    }
+    result
+}

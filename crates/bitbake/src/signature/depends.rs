@@ -1,0 +1,333 @@
+//! What one variable needs, and its value for the purpose of a signature.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::library::Library;
+use crate::view::DataView;
+use crate::{CodeRefs, Expansion, Sym, Text, Value};
+
+/// A variable (or flag, or library function) in a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VarSignature {
+    /// Names it needs, without repetition, in no order. A flag is `VAR[flag]`.
+    pub depends: Arc<[Sym]>,
+    /// Its text; `None` for a flag that is not set.
+    pub value: Option<Text>,
+}
+
+/// Flags with a meaning of their own here.
+struct Flags {
+    func: Sym,
+    python: Sym,
+    vardeps: Sym,
+    vardepsexclude: Sym,
+    vardepvalue: Sym,
+    vardepvalueexclude: Sym,
+    prefuncs: Sym,
+    postfuncs: Sym,
+    exports: Sym,
+    export: Sym,
+    unexport: Sym,
+}
+
+static FLAGS: LazyLock<Flags> = LazyLock::new(|| Flags {
+    func: Sym::new("func"),
+    python: Sym::new("python"),
+    vardeps: Sym::new("vardeps"),
+    vardepsexclude: Sym::new("vardepsexclude"),
+    vardepvalue: Sym::new("vardepvalue"),
+    vardepvalueexclude: Sym::new("vardepvalueexclude"),
+    prefuncs: Sym::new("prefuncs"),
+    postfuncs: Sym::new("postfuncs"),
+    exports: Sym::new("exports"),
+    export: Sym::new("export"),
+    unexport: Sym::new("unexport"),
+});
+
+/// Makes signatures; keeps what does not change from recipe to recipe. One per thread.
+#[derive(Debug)]
+pub struct Generator {
+    library: Arc<Library>,
+    /// `BB_BASEHASH_IGNORE_VARS` of the configuration.
+    ignored: FxHashSet<Sym>,
+    /// (variable, flag) → `variable[flag]`.
+    flag_names: FxHashMap<(Sym, Sym), Sym>,
+    /// The way back; `None` for names that are no flags.
+    flag_parts: FxHashMap<Sym, Option<(Sym, Sym)>>,
+}
+
+/// What all variables of one recipe share.
+pub(super) struct Recipe {
+    /// Names that a called function must be among to count.
+    keys: FxHashSet<Sym>,
+    /// Exported variables: every shell function needs them.
+    exported: Vec<Sym>,
+    /// `BB_SIGNATURE_EXCLUDE_FLAGS`; when empty, no flags count at all.
+    excluded_flags: FxHashSet<Sym>,
+}
+
+impl Generator {
+    /// A generator for a configuration's `BB_BASEHASH_IGNORE_VARS`.
+    pub fn new(library: Arc<Library>, ignored: impl IntoIterator<Item = Sym>) -> Self {
+        Self {
+            library,
+            ignored: ignored.into_iter().collect(),
+            flag_names: FxHashMap::default(),
+            flag_parts: FxHashMap::default(),
+        }
+    }
+
+    pub(super) fn recipe<V: DataView>(&self, view: &mut V) -> Result<Recipe, V::Error> {
+        let mut keys: FxHashSet<Sym> = view.keys()?.into_iter().filter(|key| !key.as_str().starts_with("__")).collect();
+        keys.extend(self.library.names());
+        let mut exported = Vec::new();
+        for var in view.export_list() {
+            if flag_is_set(view, var, FLAGS.export)? && !flag_is_set(view, var, FLAGS.unexport)? {
+                exported.push(var);
+            }
+        }
+        let excluded = view.get_var(Sym::new("BB_SIGNATURE_EXCLUDE_FLAGS"))?;
+        let excluded_flags = excluded.map(|value| words(&value.to_text())).unwrap_or_default();
+        Ok(Recipe { keys, exported, excluded_flags: excluded_flags.into_iter().collect() })
+    }
+
+    /// What a name needs, and its value.
+    pub(super) fn variable<V: DataView>(
+        &mut self,
+        view: &mut V,
+        recipe: &Recipe,
+        key: Sym,
+    ) -> Result<VarSignature, V::Error> {
+        if let Some(entry) = self.library.get(key).cloned() {
+            let mut value = Draft::new(Some(Arc::clone(&entry.digest)));
+            value.contains(view, &self.ignored, &[], &entry.refs.contains)?;
+            let mut depends = Vec::new();
+            take_refs(&mut depends, recipe, &entry.refs);
+            return Ok(self.finish(depends, &[], Some(value.text())));
+        }
+        if let Some((var, flag)) = self.flag_of(key) {
+            return self.flag(view, recipe, var, flag);
+        }
+        let flags = view.flags(key);
+        let find = |flag: Sym| flags.iter().find(|(name, _)| *name == flag).map(|(_, value)| value);
+        let excluded = match find(FLAGS.vardepsexclude) {
+            Some(value) => words(&expanded(view, value)?),
+            None => Vec::new(),
+        };
+        let mut depends = Vec::new();
+        let mut value = if let Some(value) = find(FLAGS.vardepvalue) {
+            Draft::new(Some(expanded(view, value)?))
+        } else if find(FLAGS.func).is_some_and(Value::truthy) {
+            let python = find(FLAGS.python).is_some_and(Value::truthy);
+            let value = self.function(view, recipe, key, python, &excluded, &mut depends)?;
+            for flag in [FLAGS.prefuncs, FLAGS.postfuncs, FLAGS.exports] {
+                if let Some(value) = find(flag) {
+                    depends.extend(words(&expanded(view, value)?));
+                }
+            }
+            value
+        } else {
+            let (raw, parsed) = view.parse_var(key)?;
+            let mut value = Draft::new(truthy_text(raw));
+            take_refs(&mut depends, recipe, &parsed.refs);
+            value.contains(view, &self.ignored, &excluded, &parsed.refs.contains)?;
+            self.removes(view, &parsed, &excluded, &mut value, &mut depends)?;
+            value
+        };
+        if let Some(unwanted) = find(FLAGS.vardepvalueexclude) {
+            value.delete(&unwanted.to_text());
+        }
+        if !recipe.excluded_flags.is_empty() {
+            for (flag, _) in &flags {
+                if !recipe.excluded_flags.contains(flag) {
+                    depends.push(self.flag_name(key, *flag));
+                }
+            }
+        }
+        if let Some(value) = find(FLAGS.vardeps) {
+            depends.extend(words(&expanded(view, value)?));
+        }
+        Ok(self.finish(depends, &excluded, Some(value.text())))
+    }
+
+    fn finish(&self, mut depends: Vec<Sym>, excluded: &[Sym], value: Option<Text>) -> VarSignature {
+        depends.sort_unstable();
+        depends.dedup();
+        depends.retain(|name| !excluded.contains(name) && !self.ignored.contains(name));
+        VarSignature { depends: depends.into(), value }
+    }
+
+    fn flag<V: DataView>(
+        &mut self,
+        view: &mut V,
+        recipe: &Recipe,
+        var: Sym,
+        flag: Sym,
+    ) -> Result<VarSignature, V::Error> {
+        if flag == FLAGS.vardepvalueexclude {
+            return Ok(VarSignature { depends: Arc::default(), value: Some(Text::from("")) });
+        }
+        let (raw, parsed) = view.parse_flag(var, flag)?;
+        let mut depends = Vec::new();
+        take_refs(&mut depends, recipe, &parsed.refs);
+        Ok(self.finish(depends, &[], raw.map(|value| value.to_text())))
+    }
+
+    fn function<V: DataView>(
+        &mut self,
+        view: &mut V,
+        recipe: &Recipe,
+        key: Sym,
+        python: bool,
+        excluded: &[Sym],
+        depends: &mut Vec<Sym>,
+    ) -> Result<Draft, V::Error> {
+        let (raw, parsed) = view.parse_function(key)?;
+        let mut value = Draft::new(truthy_text(raw));
+        if python {
+            let refs = view.scan_python(value.base())?;
+            take_refs(depends, recipe, &refs);
+            value.contains(view, &self.ignored, excluded, &refs.contains)?;
+            return Ok(value);
+        }
+        let body = parsed.value.as_ref().map(Value::to_text).unwrap_or_default();
+        depends.extend(&recipe.exported);
+        take_refs(depends, recipe, &parsed.refs);
+        for command in view.scan_shell(&body)?.iter() {
+            depends.extend(Sym::find(command).filter(|command| recipe.keys.contains(command)));
+        }
+        value.contains(view, &self.ignored, excluded, &parsed.refs.contains)?;
+        self.removes(view, &parsed, excluded, &mut value, depends)?;
+        Ok(value)
+    }
+
+    /// Adds the `:remove` texts that took something away. Only the references of the first one count: BitBake loses the others.
+    fn removes<V: DataView>(
+        &self,
+        view: &mut V,
+        parsed: &Expansion,
+        excluded: &[Sym],
+        value: &mut Draft,
+        depends: &mut Vec<Sym>,
+    ) -> Result<(), V::Error> {
+        for (index, remove) in parsed.removes.iter().flatten().enumerate() {
+            let expansion = view.expand_text(remove)?;
+            if index == 0 {
+                depends.extend(&expansion.refs.references);
+            }
+            value.push(format_args!("\n_remove of {remove}"));
+            value.contains(view, &self.ignored, excluded, &expansion.refs.contains)?;
+        }
+        Ok(())
+    }
+
+    fn flag_name(&mut self, var: Sym, flag: Sym) -> Sym {
+        *self.flag_names.entry((var, flag)).or_insert_with(|| Sym::new(&format!("{var}[{flag}]")))
+    }
+
+    /// The variable and flag of a name such as `do_compile[dirs]`.
+    fn flag_of(&mut self, key: Sym) -> Option<(Sym, Sym)> {
+        *self.flag_parts.entry(key).or_insert_with(|| {
+            let name = key.as_str().strip_suffix(']')?;
+            let mut parts = name.split('[');
+            let var = parts.next()?;
+            Some((Sym::new(var), Sym::new(parts.next()?)))
+        })
+    }
+}
+
+/// The references, and those called functions that exist.
+fn take_refs(depends: &mut Vec<Sym>, recipe: &Recipe, refs: &CodeRefs) {
+    depends.extend(&refs.references);
+    depends.extend(refs.execs.iter().filter(|exec| recipe.keys.contains(exec)));
+}
+
+fn words(text: &str) -> Vec<Sym> {
+    text.split_whitespace().map(Sym::new).collect()
+}
+
+fn expanded<V: DataView>(view: &mut V, value: &Value) -> Result<Text, V::Error> {
+    match value {
+        Value::Str(text) if text.contains("${") => {
+            Ok(view.expand_text(text)?.value.as_ref().map(Value::to_text).unwrap_or_default())
+        }
+        // Python code may set a flag to nothing.
+        Value::None => Ok(Text::from("")),
+        other => Ok(other.to_text()),
+    }
+}
+
+fn truthy_text(value: Option<Value>) -> Option<Text> {
+    value.filter(Value::truthy).map(|value| value.to_text())
+}
+
+/// BitBake's notion of a true flag: set, and none of `n`, `no`, `0`, `false`.
+fn flag_is_set<V: DataView>(view: &mut V, var: Sym, flag: Sym) -> Result<bool, V::Error> {
+    let (_, parsed) = view.parse_flag(var, flag)?;
+    Ok(match &parsed.value {
+        Some(Value::Str(text)) => {
+            !text.is_empty() && !["n", "no", "0", "false"].iter().any(|no| text.eq_ignore_ascii_case(no))
+        }
+        Some(other) => other.truthy(),
+        None => false,
+    })
+}
+
+/// A value under construction: the text of the variable, shared while nothing is added to it.
+struct Draft {
+    base: Text,
+    added: String,
+}
+
+impl Draft {
+    fn new(base: Option<Text>) -> Self {
+        Self { base: base.unwrap_or_default(), added: String::new() }
+    }
+
+    fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn push(&mut self, text: std::fmt::Arguments<'_>) {
+        self.added.write_fmt(text).expect("writing to a string cannot fail");
+    }
+
+    fn text(self) -> Text {
+        if self.added.is_empty() { self.base } else { [&*self.base, &self.added].concat().into() }
+    }
+
+    /// Adds for each tested variable and item whether it holds: a change of the variable matters only where the answer changes.
+    fn contains<V: DataView>(
+        &mut self,
+        view: &mut V,
+        ignored: &FxHashSet<Sym>,
+        excluded: &[Sym],
+        contains: &BTreeMap<Sym, BTreeSet<Text>>,
+    ) -> Result<(), V::Error> {
+        let mut tested: Vec<_> =
+            contains.iter().filter(|(var, _)| !excluded.contains(var) && !ignored.contains(var)).collect();
+        tested.sort_unstable_by_key(|(var, _)| var.as_str());
+        for (var, items) in tested {
+            let value = view.get_var(*var)?.filter(Value::truthy).map(|value| value.to_text()).unwrap_or_default();
+            for item in items {
+                let holds = item.split_whitespace().all(|word| value.split_whitespace().any(|other| other == word));
+                self.push(format_args!("\n{var}{{{item}}} = {}", if holds { "Set" } else { "Unset" }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes every occurrence of the texts between `|`.
+    fn delete(&mut self, unwanted: &str) {
+        let mut text = [&*self.base, &self.added].concat();
+        for unwanted in unwanted.split('|').filter(|unwanted| !unwanted.is_empty()) {
+            text = text.replace(unwanted, "");
+        }
+        self.base = text.into();
+        self.added.clear();
+    }
+}

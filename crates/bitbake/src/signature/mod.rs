@@ -1,0 +1,21 @@
+//! Signatures: from a finalised recipe to the basehash of each of its tasks, and from there to the taskhash of a task in its graph.
+//!
+//! The basehash covers the text of the task's function and of every variable it needs, found by following references: `depends`
+//! says what one variable needs and what its value is for this purpose, `basehash` follows and hashes, `library` does the same for
+//! functions of the layers' Python modules. The taskhash adds the hashes of the tasks it depends on (`taskhash`, pruned by
+//! `prune`) and the checksums of local files (`checksums`).
+
+mod basehash;
+mod checksums;
+mod depends;
+mod library;
+mod prune;
+mod setup;
+mod taskhash;
+
+pub use basehash::{RecipeSignatures, TaskSignature};
+pub use checksums::{ChecksumError, FileChecksum, FileChecksums};
+pub use depends::{Generator, VarSignature};
+pub use library::{Library, LibraryEntry, LibrarySource};
+pub use prune::{Pruning, RecipeFacts};
+pub use taskhash::{TaskDependency, taskhash};
