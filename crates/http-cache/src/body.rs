@@ -19,7 +19,11 @@ const IN_MEMORY: usize = 256 << 10;
 const PIECE: usize = 256 << 10;
 
 /// Stores a body and returns its digest.
-pub(crate) async fn receive(service: &CacheService, function: DigestFunction, body: Body) -> Result<Digest, CacheError> {
+pub(crate) async fn receive(
+    service: &CacheService,
+    function: DigestFunction,
+    body: Body,
+) -> Result<Digest, CacheError> {
     let limits = *service.limits();
     let mut pieces = body.into_data_stream();
     let mut waiting = BytesMut::new();
@@ -73,13 +77,12 @@ struct Spool {
 
 impl Spool {
     fn append(spool: Option<Self>, service: &CacheService, bytes: &[u8]) -> Result<Self, CacheError> {
-        let mut spool = match spool {
-            Some(spool) => spool,
-            None => {
-                let path = service.spool_path();
-                let file = File::create_new(&path).map_err(|source| failed("create", &path, source))?;
-                Self { path, file }
-            }
+        let mut spool = if let Some(spool) = spool {
+            spool
+        } else {
+            let path = service.spool_path();
+            let file = File::create_new(&path).map_err(|source| failed("create", &path, source))?;
+            Self { path, file }
         };
         spool.file.write_all(bytes).map_err(|source| failed("write", &spool.path, source))?;
         Ok(spool)
@@ -180,7 +183,8 @@ enum Range {
 /// answered with the whole, as the RFC allows.
 fn range_of(headers: &HeaderMap, size: u64) -> Range {
     let value = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let Some((start, end)) = value.and_then(|value| value.strip_prefix("bytes=")).and_then(|range| range.split_once('-'))
+    let Some((start, end)) =
+        value.and_then(|value| value.strip_prefix("bytes=")).and_then(|range| range.split_once('-'))
     else {
         return Range::Whole;
     };

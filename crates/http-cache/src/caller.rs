@@ -98,7 +98,14 @@ impl Caller {
     }
 
     /// Counts the request.
-    pub(crate) fn count(&self, protocol: &'static str, operation: &'static str, outcome: Outcome, received: u64, sent: u64) {
+    pub(crate) fn count(
+        &self,
+        protocol: &'static str,
+        operation: &'static str,
+        outcome: Outcome,
+        received: u64,
+        sent: u64,
+    ) {
         self.state.metrics().record(&Sample {
             protocol,
             operation,

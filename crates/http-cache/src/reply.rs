@@ -113,7 +113,11 @@ pub(crate) async fn put(
 }
 
 /// Counts a PUT.
-pub(crate) fn counted(caller: &Caller, protocol: &'static str, stored: Result<u64, CacheError>) -> Result<u64, CacheError> {
+pub(crate) fn counted(
+    caller: &Caller,
+    protocol: &'static str,
+    stored: Result<u64, CacheError>,
+) -> Result<u64, CacheError> {
     match &stored {
         Ok(size) => caller.count(protocol, "put", Outcome::Stored, *size, 0),
         Err(_) => caller.count(protocol, "put", Outcome::Failed, 0, 0),

@@ -71,7 +71,10 @@ async fn status(caller: Caller) -> Response {
 async fn preflight() -> Response {
     let headers = [
         ("access-control-allow-methods", "GET, HEAD, PUT, POST, OPTIONS"),
-        ("access-control-allow-headers", "Authorization, Content-Type, User-Agent, x-artifact-duration, x-artifact-tag"),
+        (
+            "access-control-allow-headers",
+            "Authorization, Content-Type, User-Agent, x-artifact-duration, x-artifact-tag",
+        ),
     ];
     (StatusCode::OK, headers).into_response()
 }
@@ -100,7 +103,10 @@ async fn load(caller: Caller, Query(team): Query<Team>, headers: HeaderMap) -> R
         }
         Ok(None) => {
             caller.count(PROTOCOL, "get", Outcome::Miss, 0, 0);
-            reply::json(StatusCode::NOT_FOUND, &json!({ "error": { "code": "not_found", "message": "no such artifact" } }))
+            reply::json(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": { "code": "not_found", "message": "no such artifact" } }),
+            )
         }
         Err(error) => {
             caller.count(PROTOCOL, "get", Outcome::Failed, 0, 0);
@@ -143,7 +149,8 @@ async fn query(caller: Caller, Query(team): Query<Team>, body: Body) -> Response
         if hashes.len() > MAX_HASHES {
             return Err(invalid("more than a thousand hashes at once"));
         }
-        let keys = hashes.into_iter().map(|hash| Ok((team.key(&hash)?, hash))).collect::<Result<Vec<_>, CacheError>>()?;
+        let keys =
+            hashes.into_iter().map(|hash| Ok((team.key(&hash)?, hash))).collect::<Result<Vec<_>, CacheError>>()?;
         let instance = caller.instance.clone();
         caller
             .state
@@ -151,7 +158,10 @@ async fn query(caller: Caller, Query(team): Query<Team>, body: Body) -> Response
                 let mut answer = serde_json::Map::new();
                 for (key, hash) in keys {
                     let entry = service.named(PROTOCOL, &instance, &key)?;
-                    answer.insert(hash, entry.map_or(Value::Null, |entry| describe(entry.digest.size(), &entry.properties)));
+                    answer.insert(
+                        hash,
+                        entry.map_or(Value::Null, |entry| describe(entry.digest.size(), &entry.properties)),
+                    );
                 }
                 Ok(Value::Object(answer))
             })
@@ -166,7 +176,8 @@ async fn query(caller: Caller, Query(team): Query<Team>, body: Body) -> Response
 fn describe(size: u64, properties: &[(String, String)]) -> Value {
     let properties: HashMap<&str, &str> =
         properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut described = serde_json::Map::from_iter([("size".to_owned(), json!(size)), ("taskDurationMs".to_owned(), json!(0))]);
+    let mut described =
+        serde_json::Map::from_iter([("size".to_owned(), json!(size)), ("taskDurationMs".to_owned(), json!(0))]);
     for (header, name) in KEPT {
         let Some(value) = properties.get(header) else { continue };
         let number = (name == "taskDurationMs").then(|| value.parse::<u64>().ok()).flatten();

@@ -127,8 +127,7 @@ impl Equivalences {
         let mut connection = self.connection.lock();
         let transaction = connection.transaction().map_err(failed)?;
         let [owner, pn, pv, pr, task, siginfo] = &report.details;
-        let values =
-            params![report.method, report.taskhash, report.outhash, now(), owner, pn, pv, pr, task, siginfo];
+        let values = params![report.method, report.taskhash, report.outhash, now(), owner, pn, pv, pr, task, siginfo];
         let inserted = transaction
             .execute(
                 "INSERT OR IGNORE INTO outhashes (method, taskhash, outhash, created, owner, PN, PV, PR, task, \
@@ -166,9 +165,10 @@ impl Equivalences {
     pub(super) fn remove(&self, conditions: &[(String, String)]) -> Result<usize, CacheError> {
         let connection = self.connection.lock();
         let mut removed = 0;
-        for (table, columns) in
-            [("unihashes", &["method", "taskhash", "unihash"][..]), ("outhashes", &["method", "taskhash", "outhash"][..])]
-        {
+        for (table, columns) in [
+            ("unihashes", &["method", "taskhash", "unihash"][..]),
+            ("outhashes", &["method", "taskhash", "outhash"][..]),
+        ] {
             let mut sql = Vec::new();
             let mut values = Vec::new();
             for (column, value) in conditions {
@@ -230,7 +230,8 @@ impl Equivalences {
         let connection = self.connection.lock();
         let mark = current_mark(&connection)?;
         let sql = "SELECT COALESCE(SUM(mark = ?1), 0), COALESCE(SUM(mark != ?1), 0) FROM unihashes";
-        let counts = connection.query_row(sql, [mark.clone().unwrap_or_default()], |row| Ok((row.get(0)?, row.get(1)?)));
+        let counts =
+            connection.query_row(sql, [mark.clone().unwrap_or_default()], |row| Ok((row.get(0)?, row.get(1)?)));
         let (keep, remove) = counts.map_err(failed)?;
         Ok((mark, keep, remove))
     }
@@ -238,7 +239,9 @@ impl Equivalences {
     /// Rows of each table.
     pub(super) fn usage(&self) -> Result<Value, CacheError> {
         let connection = self.connection.lock();
-        let count = |table: &str| connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+        let count = |table: &str| {
+            connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+        };
         Ok(json!({
             "unihashes_v3": { "rows": count("unihashes").map_err(failed)? },
             "outhashes_v2": { "rows": count("outhashes").map_err(failed)? },

@@ -71,7 +71,8 @@ impl Session {
         loop {
             let message = line.receive_message().await?;
             let started = Instant::now();
-            let (name, argument) = message.as_object()?.iter().next().map(|(name, value)| (name.clone(), value.clone()))?;
+            let (name, argument) =
+                message.as_object()?.iter().next().map(|(name, value)| (name.clone(), value.clone()))?;
             match name.as_str() {
                 "get-stream" => self.stream(line, false).await?,
                 "exists-stream" => self.stream(line, true).await?,
@@ -176,9 +177,10 @@ impl Session {
                         return Ok(database.task(&method, &taskhash)?.unwrap_or(Value::Null));
                     }
                     let unihash = database.unihash(&method, &taskhash)?;
-                    Ok(unihash.map_or(Value::Null, |unihash| {
-                        json!({ "taskhash": taskhash, "method": method, "unihash": unihash })
-                    }))
+                    Ok(unihash.map_or(
+                        Value::Null,
+                        |unihash| json!({ "taskhash": taskhash, "method": method, "unihash": unihash }),
+                    ))
                 })
                 .await
             }
@@ -202,8 +204,8 @@ impl Session {
     }
 
     async fn report(&self, argument: &Value) -> Result<Value, Refused> {
-        let report =
-            Report::of(argument).ok_or_else(|| Refused::Client("`report` lacks method, taskhash, outhash or unihash".into()))?;
+        let report = Report::of(argument)
+            .ok_or_else(|| Refused::Client("`report` lacks method, taskhash, outhash or unihash".into()))?;
         // Who may only read gets what would be the answer, and nothing is kept.
         let writable = self.allow(Role::Write).is_ok();
         self.allow(Role::Read)?;
