@@ -163,6 +163,9 @@ fn interrupt(service: &Service, id: BuildId, again: bool) {
 pub(crate) fn runtime() -> Result<Runtime, ErrorReport> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // As many as can be of use: commands wait for a core before they take a thread. The default of 512 lets a wide graph
+        // take as many threads for a moment, each with an arena of the allocator that it never gives back.
+        .max_blocking_threads(32)
         .build()
         .map_err(|error| ErrorReport::environment("cannot start threads").because(&error))
 }
