@@ -5,5 +5,6 @@ mod cargo_workspace;
 mod demo;
 mod faults;
 mod kills;
+mod layers;
 mod npm_workspace;
 mod support;

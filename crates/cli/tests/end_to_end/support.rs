@@ -242,3 +242,31 @@ pub(crate) fn skip(reason: &str) {
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
+
+/// Packages of a Cargo manifest by name, with the directories where their sources lie; none, said aloud, if they cannot be had.
+pub(crate) fn fetched(manifest: &str) -> Option<Vec<(String, PathBuf)>> {
+    let directory = tempfile::tempdir().expect("temporary directories work");
+    fs::write(directory.path().join("Cargo.toml"), manifest).expect("temporary directory is writable");
+    fs::create_dir(directory.path().join("src")).expect("temporary directory is writable");
+    fs::write(directory.path().join("src/lib.rs"), "").expect("temporary directory is writable");
+    let metadata = cargo(directory.path(), &["metadata", "--format-version", "1"])?;
+    let metadata: Value = serde_json::from_slice(&metadata).expect("Cargo writes JSON");
+    let packages = metadata["packages"].as_array().expect("there are packages");
+    let place = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str()?);
+        Some((package["name"].as_str()?.to_owned(), manifest.parent()?.to_owned()))
+    };
+    Some(packages.iter().filter_map(place).collect())
+}
+
+/// What Cargo says to a command that may ask the registry; none, said aloud, if it fails.
+pub(crate) fn cargo(directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    match Command::new("cargo").args(arguments).current_dir(directory).output() {
+        Err(error) => skip(&format!("cargo cannot be started: {error}")),
+        Ok(output) if !output.status.success() => {
+            skip(&format!("cargo {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(output) => return Some(output.stdout),
+    }
+    None
+}
