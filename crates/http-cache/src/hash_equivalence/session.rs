@@ -239,6 +239,9 @@ impl Session {
     }
 
     async fn report(&self, argument: &Value) -> Result<Value, Refused> {
+        if argument.get("unihash").and_then(Value::as_str).is_none() {
+            return Err(invalid_unihash());
+        }
         let report = Report::of(argument)
             .ok_or_else(|| Refused::Client("`report` lacks method, taskhash, outhash or unihash".into()))?;
         checked(report.unihash.clone())?;
