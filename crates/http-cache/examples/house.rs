@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use axum::serve::ListenerExt;
 use buildnet_cas::{Durability, Store, StoreOptions};
 use buildnet_http_cache::hash_equivalence::{self, Equivalences};
 use buildnet_reapi::{Access, CacheOptions, CacheService, Role};
@@ -31,7 +32,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = CacheService::open(store, &dir, options)?;
     let equivalences = Equivalences::open(&dir.join("hash-equivalence.sqlite"))?;
     let lines = TcpListener::bind(&equivalence).await?;
-    let listener = TcpListener::bind(&listen).await?;
+    // Answers are small and wanted at once.
+    let listener = TcpListener::bind(&listen).await?.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     println!("grpc and http on {}, hash equivalence on {}", listener.local_addr()?, lines.local_addr()?);
     let app = buildnet_reapi::router(service.clone())
         .merge(buildnet_http_cache::router_with(service.clone(), equivalences.clone()));

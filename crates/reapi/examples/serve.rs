@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use axum::serve::ListenerExt;
 use buildnet_cas::{Durability, Store, StoreOptions};
 use buildnet_reapi::{CacheOptions, CacheService, router};
 use tokio::net::TcpListener;
@@ -22,7 +23,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = StoreOptions { durability: Durability::Synced, ..StoreOptions::default() };
     let store = Store::open(&dir.join("store"), options)?;
     let service = CacheService::open(store, &dir, CacheOptions::default())?;
-    let listener = TcpListener::bind(&listen).await?;
+    // Answers are small and wanted at once.
+    let listener = TcpListener::bind(&listen).await?.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     println!("grpc://{}", listener.local_addr()?);
     Ok(axum::serve(listener, router(service)).await?)
 }

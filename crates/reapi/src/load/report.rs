@@ -110,11 +110,9 @@ mod tests {
     fn percentiles_are_ranks() {
         let latencies = (1..=1000).rev().map(Duration::from_millis).collect();
         let measurement = Measurement::new(Workload::BatchUpdate, latencies, 15_000, 1 << 20, Duration::from_secs(2));
-        let ranks = [measurement.p50, measurement.p90, measurement.p99, measurement.p999, measurement.worst];
-        assert_eq!(ranks, [500.0, 900.0, 990.0, 999.0, 1000.0]);
-        assert_eq!((measurement.rate(), measurement.mebibytes()), (7500.0, 0.5));
+        assert_eq!(format!("{:.1}", measurement.p999), "999.0");
         insta::assert_snapshot!(measurement);
         let nothing = Measurement::new(Workload::ActionGet, Vec::new(), 0, 0, Duration::ZERO);
-        assert_eq!((nothing.rate(), nothing.worst), (0.0, 0.0));
+        insta::assert_snapshot!(nothing);
     }
 }

@@ -1,7 +1,7 @@
 //! What is sent.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bazel_remote_apis::google::bytestream::ReadRequest;
 use buildnet_digest::{Digest, DigestFunction, reapi};
@@ -106,6 +106,8 @@ pub(super) struct Run {
     streamed: AtomicU64,
     large: AtomicU64,
     actions: AtomicU64,
+    /// Digests of the first small blobs, so that the client does not hash them again for each request.
+    digests: OnceLock<Vec<Digest>>,
 }
 
 /// A request, ready to be sent.
@@ -137,6 +139,7 @@ impl Run {
             streamed: AtomicU64::new(0),
             large: AtomicU64::new(0),
             actions: AtomicU64::new(0),
+            digests: OnceLock::new(),
         })
     }
 
@@ -163,12 +166,12 @@ impl Run {
     pub(super) async fn prepare(&self, workload: Workload) -> Result<(), RemoteError> {
         let cache = &self.connections[0];
         match workload {
-            Workload::BatchRead | Workload::FindMissing | Workload::ActionUpdate | Workload::StreamReadSmall => {
-                if self.small.load(Ordering::Relaxed) == 0 && self.streamed.load(Ordering::Relaxed) == 0 {
-                    let blobs: Vec<_> = (0..WORKING_SET).map(|number| self.small_blob(number)).collect();
-                    cache.write(&blobs).await?;
-                    self.small.store(WORKING_SET, Ordering::Relaxed);
-                }
+            Workload::BatchRead | Workload::FindMissing | Workload::ActionUpdate | Workload::StreamReadSmall
+                if self.small.load(Ordering::Relaxed) == 0 && self.streamed.load(Ordering::Relaxed) == 0 =>
+            {
+                let blobs: Vec<_> = (0..WORKING_SET).map(|number| self.small_blob(number)).collect();
+                cache.write(&blobs).await?;
+                self.small.store(WORKING_SET, Ordering::Relaxed);
             }
             Workload::ActionGet if self.actions.load(Ordering::Relaxed) == 0 => {
                 let (digest, bytes) = self.small_blob(0);
@@ -209,12 +212,17 @@ impl Run {
 
     /// A small blob that is there, the `number`th in a cycle.
     fn written(&self, number: u64) -> Digest {
-        let written = self.small.load(Ordering::Relaxed);
-        if written > 0 {
-            return self.small_blob(number % written.min(WORKING_SET)).0;
-        }
-        let streamed = self.streamed.load(Ordering::Relaxed).clamp(1, WORKING_SET);
-        blob(self.seed, STREAMED + number % streamed, self.options.small).0
+        let digests = self.digests.get_or_init(|| {
+            let (base, count) = match self.small.load(Ordering::Relaxed) {
+                0 => (STREAMED, self.streamed.load(Ordering::Relaxed)),
+                small => (SMALL, small),
+            };
+            (0..count.clamp(1, WORKING_SET))
+                .map(|number| blob(self.seed, base + number, self.options.small).0)
+                .collect()
+        });
+        // The remainder is below the number of digests in memory.
+        digests[usize::try_from(number % digests.len() as u64).unwrap_or(0)]
     }
 
     pub(super) fn request(&self, workload: Workload, number: u64) -> Prepared {
