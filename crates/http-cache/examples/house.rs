@@ -32,13 +32,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = CacheService::open(store, &dir, options)?;
     let equivalences = Equivalences::open(&dir.join("hash-equivalence.sqlite"))?;
     let lines = TcpListener::bind(&equivalence).await?;
-    // Answers are small and wanted at once.
-    let listener = TcpListener::bind(&listen).await?.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
+    let listener = TcpListener::bind(&listen).await?;
     println!("grpc and http on {}, hash equivalence on {}", listener.local_addr()?, lines.local_addr()?);
     let app = buildnet_reapi::router(service.clone())
         .merge(buildnet_http_cache::router_with(service.clone(), equivalences.clone()));
     tokio::spawn(hash_equivalence::serve(lines, service, equivalences));
+    // Answers are small and wanted at once.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     Ok(axum::serve(listener, app).await?)
 }

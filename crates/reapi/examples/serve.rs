@@ -23,10 +23,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = StoreOptions { durability: Durability::Synced, ..StoreOptions::default() };
     let store = Store::open(&dir.join("store"), options)?;
     let service = CacheService::open(store, &dir, CacheOptions::default())?;
+    let listener = TcpListener::bind(&listen).await?;
+    println!("grpc://{}", listener.local_addr()?);
     // Answers are small and wanted at once.
-    let listener = TcpListener::bind(&listen).await?.tap_io(|stream| {
+    let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    println!("grpc://{}", listener.local_addr()?);
     Ok(axum::serve(listener, router(service)).await?)
 }
