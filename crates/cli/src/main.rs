@@ -1,3 +1,26 @@
 //! The `buildnet` program.
 
-fn main() {}
+#![expect(clippy::format_push_string, reason = "texts for people are short: plain to read before fast to make")]
+
+mod args;
+mod commands;
+mod context;
+mod local;
+mod output;
+mod run;
+mod terminal;
+mod time;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let told = args.global.clone();
+    match context::Context::resolve(args.global).and_then(|context| commands::run(args.command, &context)) {
+        Ok(code) => code,
+        Err(error) => output::tell_error(&told, &error),
+    }
+}

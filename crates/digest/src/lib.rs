@@ -6,8 +6,11 @@
 pub mod category;
 pub mod digest;
 pub mod function;
+pub mod stat;
+pub mod tree;
 
 pub use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
+pub use bazel_remote_apis::google::protobuf;
 
 pub use crate::category::{Diagnostic, ErrorCategory};
 pub use crate::digest::{Digest, ParseDigestError};

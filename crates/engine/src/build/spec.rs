@@ -105,6 +105,10 @@ pub struct ActionSpec {
     pub sandbox: SandboxMode,
     /// Whether its result may be stored in and taken from the cache.
     pub cache: bool,
+    /// Whether its input files and host inputs are shown to all that depends on it, however far, as its outputs are. A task
+    /// without commands can so stand for the files that a package shows to others, listed once rather than in each of their
+    /// specs. The identities of its host inputs do not enter the keys of others: where they matter there, the others name them.
+    pub exports: bool,
 }
 
 impl ActionSpec {
@@ -130,6 +134,7 @@ impl ActionSpec {
             network: false,
             sandbox: SandboxMode::Strict,
             cache: true,
+            exports: false,
         }
     }
 }

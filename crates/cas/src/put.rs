@@ -1,0 +1,125 @@
+//! Storing blobs.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use buildnet_digest::{Digest, DigestFunction};
+use bytes::Bytes;
+
+use crate::core::Core;
+use crate::error::CasError;
+use crate::large::{BLOCK, LargeWriter};
+use crate::lookup::shrink;
+use crate::options::Durability;
+use crate::record::{Codec, Key, Kind, PACK_LIMIT, Record, SYNCED};
+
+impl Core {
+    /// Stores blobs whose digests the caller has verified, with one group commit.
+    pub(crate) fn put_verified(&self, items: &[(Digest, Bytes)]) -> Result<(), CasError> {
+        self.writable()?;
+        let used = self.now();
+        let mut records = Vec::with_capacity(items.len());
+        for (digest, bytes) in items.iter().filter(|(digest, _)| digest.size() > 0) {
+            if self.has_durably(digest)? {
+                continue;
+            }
+            if digest.size() > PACK_LIMIT {
+                let mut writer = LargeWriter::new(&self.arc())?;
+                writer.write(bytes).map_err(|error| CasError::io("write", &self.dir, error))?;
+                writer.commit(digest)?;
+                continue;
+            }
+            let (codec, payload) = shrink(bytes.clone());
+            let check = crc32fast::hash(&payload);
+            records.push(Record { digest: *digest, kind: Kind::Blob, codec, flags: 0, payload, check, used, time: 0 });
+        }
+        self.commit(&records)?;
+        self.wrote(records.iter().map(Record::length).sum());
+        Ok(())
+    }
+
+    /// Stores an action result or the notice that it is removed.
+    pub(crate) fn put_action(&self, action: &Digest, bytes: Bytes, flags: u8) -> Result<(), CasError> {
+        self.writable()?;
+        let (codec, payload) = if flags == 0 { shrink(bytes) } else { (Codec::Raw, bytes) };
+        let check = crc32fast::hash(&payload);
+        let used = self.now();
+        let record = Record { digest: *action, kind: Kind::Action, codec, flags, payload, check, used, time: 0 };
+        let length = record.length();
+        self.commit(&[record])?;
+        self.wrote(length);
+        Ok(())
+    }
+
+    /// Whether the blob is there as durably as this store promises; it then counts as used now.
+    pub(crate) fn has_durably(&self, digest: &Digest) -> Result<bool, CasError> {
+        let Some(found) = self.locate_known(&Key::blob(digest))? else { return Ok(false) };
+        Ok(self.options.durability == Durability::Relaxed
+            || found.segment.durable.load(Ordering::Acquire) >= found.entry.end()
+                && (found.entry.key.kind != Kind::Large || found.entry.flags & SYNCED != 0))
+    }
+
+    /// Stores a file's content.
+    pub(crate) fn put_file(&self, function: DigestFunction, path: &Path) -> Result<Digest, CasError> {
+        self.writable()?;
+        let failed = |error| CasError::io("read", path, error);
+        let mut file = File::open(path).map_err(failed)?;
+        let before = file.metadata().map_err(failed)?;
+        if !before.is_file() {
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let digest = if before.len() <= PACK_LIMIT {
+            // One byte more than expected shows a file that grew.
+            let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0) + 1);
+            Read::by_ref(&mut file).take(PACK_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+            let digest = function.digest(&bytes);
+            if digest.size() != before.len() {
+                return Err(CasError::Changed { path: path.to_owned() });
+            }
+            self.put_verified(&[(digest, bytes.into())])?;
+            digest
+        } else {
+            self.copy_in(function, path, &mut file)?
+        };
+        // The stored content is what its digest says in any case; but it may be half old and half new.
+        let after = file.metadata().map_err(failed)?;
+        if after.len() != before.len() || after.modified().ok() != before.modified().ok() {
+            return Err(CasError::Changed { path: path.to_owned() });
+        }
+        self.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
+        Ok(digest)
+    }
+
+    fn copy_in(&self, function: DigestFunction, path: &Path, file: &mut File) -> Result<Digest, CasError> {
+        let mut writer = LargeWriter::new(&self.arc())?;
+        let mut hasher = function.hasher();
+        let mut buffer = vec![0; BLOCK];
+        loop {
+            let length = file.read(&mut buffer).map_err(|error| CasError::io("read", path, error))?;
+            if length == 0 {
+                break;
+            }
+            hasher.update(&buffer[..length]);
+            writer.write(&buffer[..length]).map_err(|error| CasError::io("store", path, error))?;
+        }
+        let digest = hasher.finish();
+        if digest.size() <= PACK_LIMIT {
+            return Err(CasError::Changed { path: path.to_owned() });
+        }
+        if !self.has_durably(&digest)? {
+            writer.commit(&digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Counts bytes that went to disk, and starts eviction when the bound is reached.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        let unchecked = self.unchecked.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unchecked >= self.options.max_bytes / 64 {
+            self.unchecked.store(0, Ordering::Relaxed);
+            self.check_size();
+        }
+    }
+}

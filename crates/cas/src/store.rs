@@ -1,0 +1,206 @@
+//! The store's handle.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use buildnet_digest::{Digest, DigestFunction, reapi};
+use bytes::Bytes;
+use prost::Message;
+
+use crate::blob::{BlobReader, BlobWriter};
+use crate::core::{Core, Tuning};
+use crate::disk::RealDisk;
+use crate::error::CasError;
+use crate::evict::Goal;
+use crate::lease::Lease;
+use crate::options::{GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};
+use crate::record::{Key, MAX_STORED, PACK_LIMIT, REMOVED};
+
+/// A content-addressable store with its action cache, in one directory. Cheap to clone; safe to use from many threads,
+/// and by many processes on one directory. Calls block on the disk, but for lookups of what was used lately.
+#[derive(Clone, Debug)]
+pub struct Store {
+    core: Arc<Core>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is created when missing, in a time that does not depend on what it holds. The
+    /// index is read at the first use.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, CasError> {
+        let tuning = Tuning::of(&options);
+        Ok(Self { core: Core::open(dir, options, Arc::new(RealDisk::new()), tuning)? })
+    }
+
+    /// Over another disk, with all work done in the calling thread and small segments.
+    #[cfg(test)]
+    pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: StoreOptions) -> Result<Self, CasError> {
+        let tuning = Tuning { threads: false, segment_bytes: 64 << 10 };
+        Ok(Self { core: Core::open(Path::new("/cache"), options, disk, tuning)? })
+    }
+
+    /// The store's directory.
+    pub fn dir(&self) -> &Path {
+        &self.core.dir
+    }
+
+    /// Reads the index now, so that the first use need not.
+    pub fn load(&self) -> Result<(), CasError> {
+        self.core.index.view().map(drop).map_err(|error| self.core.index_failed(error))
+    }
+
+    /// Stores bytes and returns their digest.
+    pub fn put_bytes(&self, function: DigestFunction, bytes: &[u8]) -> Result<Digest, CasError> {
+        let digest = function.digest(bytes);
+        self.core.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
+        self.core.put_verified(&[(digest, Bytes::copy_from_slice(bytes))])?;
+        Ok(digest)
+    }
+
+    /// Stores bytes whose digest is known; other bytes are a [`CasError::Mismatch`].
+    pub fn put_expected(&self, digest: &Digest, bytes: &[u8]) -> Result<(), CasError> {
+        verify(digest, bytes)?;
+        self.core.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
+        self.core.put_verified(&[(*digest, Bytes::copy_from_slice(bytes))])
+    }
+
+    /// Stores many blobs with one group commit; a result per item, in their order. A failure to write concerns all
+    /// items that were not refused for their content.
+    pub fn put_batch(&self, items: &[(Digest, Bytes)]) -> Vec<Result<(), CasError>> {
+        let mut results: Vec<Result<(), CasError>> =
+            items.iter().map(|(digest, bytes)| verify(digest, bytes)).collect();
+        let good: Vec<(Digest, Bytes)> =
+            items.iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(item, _)| item.clone()).collect();
+        let written = good.iter().map(|(digest, _)| digest.size()).sum();
+        self.core.counters.written.fetch_add(written, Ordering::Relaxed);
+        if let Err(error) = self.core.put_verified(&good) {
+            for result in results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(error.duplicate());
+            }
+        }
+        results
+    }
+
+    /// Stores the content of a file and returns its digest: of what was stored, whatever happens to the file. A file
+    /// that changed meanwhile is a [`CasError::Changed`].
+    pub fn put_file(&self, function: DigestFunction, path: &Path) -> Result<Digest, CasError> {
+        self.core.put_file(function, path)
+    }
+
+    /// Starts to take a blob in pieces.
+    pub fn writer(&self, expected: Digest) -> Result<BlobWriter, CasError> {
+        self.core.writable()?;
+        BlobWriter::new(Arc::clone(&self.core), expected)
+    }
+
+    /// The whole blob, verified; `None` when it is not there or was found corrupted.
+    pub fn read(&self, digest: &Digest) -> Result<Option<Bytes>, CasError> {
+        let found = self.core.read(digest)?;
+        self.count(found.is_some());
+        self.core.counters.read.fetch_add(found.as_ref().map_or(0, |bytes| bytes.len() as u64), Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// A reader of the blob; `None` when it is not there. An eviction does not disturb a reader.
+    pub fn open_blob(&self, digest: &Digest) -> Result<Option<BlobReader>, CasError> {
+        let reader = if digest.size() <= PACK_LIMIT {
+            self.core.read(digest)?.map(BlobReader::packed)
+        } else {
+            let opened = self.core.open_large(digest)?;
+            opened.map(|(reader, found)| BlobReader::large(Arc::clone(&self.core), *digest, reader, found))
+        };
+        self.count(reader.is_some());
+        Ok(reader)
+    }
+
+    /// Whether the blob is there; it then counts as used now.
+    pub fn contains(&self, digest: &Digest) -> Result<bool, CasError> {
+        let found = self.core.missing(std::iter::once(Key::blob(digest)))?.is_empty();
+        self.count(found);
+        Ok(found)
+    }
+
+    /// Those of the digests whose blobs are not there, in their order. The others count as used now.
+    pub fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, CasError> {
+        let missing = self.core.missing(digests.iter().map(Key::blob))?;
+        self.core.counters.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
+        self.core.counters.hits.fetch_add((digests.len() - missing.len()) as u64, Ordering::Relaxed);
+        Ok(missing.into_iter().map(|position| digests[position]).collect())
+    }
+
+    /// Makes the blob a file at `to`, replacing what is there, in one step; false when the blob is not in the store.
+    /// The file's directory must exist. Files for [`Sharing::ReadOnly`] have no write permission.
+    pub fn place(&self, digest: &Digest, to: &Path, executable: bool, sharing: Sharing) -> Result<bool, CasError> {
+        let placed = self.core.place(digest, to, executable, sharing)?;
+        self.count(placed);
+        Ok(placed)
+    }
+
+    /// The latest result of an action, when every blob that it names is there, the files of its trees included; they
+    /// all count as used now.
+    pub fn action_result(&self, action: &Digest) -> Result<Option<reapi::ActionResult>, CasError> {
+        self.core.action_result(action)
+    }
+
+    /// Stores the result of an action, in place of an older one. The blobs that it names should be stored before.
+    pub fn put_action_result(&self, action: &Digest, result: &reapi::ActionResult) -> Result<(), CasError> {
+        let bytes = result.encode_to_vec();
+        if bytes.len() > MAX_STORED as usize / 2 {
+            let source = std::io::Error::new(
+                std::io::ErrorKind::FileTooLarge,
+                format!("the result of action {action} takes {} bytes", bytes.len()),
+            );
+            return Err(CasError::io("store an action result in", &self.core.dir, source));
+        }
+        self.core.put_action(action, bytes.into(), 0)
+    }
+
+    /// Forgets the result of an action; false when there was none.
+    pub fn remove_action_result(&self, action: &Digest) -> Result<bool, CasError> {
+        if self.core.newest_result(action)?.is_none() {
+            return Ok(false);
+        }
+        self.core.put_action(action, Bytes::new(), REMOVED)?;
+        Ok(true)
+    }
+
+    /// While the lease lives, nothing that is put, read, placed or found through this handle or its clones is evicted,
+    /// by any process. A dead process's lease lapses.
+    pub fn lease(&self) -> Result<Lease, CasError> {
+        Lease::take(&self.core)
+    }
+
+    /// Counts what is in the store, by reading its index.
+    pub fn stats(&self) -> Result<StoreStats, CasError> {
+        self.core.stats()
+    }
+
+    /// Evicts the least recently used entries until at most `target` bytes (the store's bound when `None`) are on disk,
+    /// and all that were not used for `max_age`. Spares what leases and the grace period hold.
+    pub fn gc(&self, target: Option<u64>, max_age: Option<Duration>) -> Result<GcReport, CasError> {
+        let target = target.unwrap_or(self.core.options.max_bytes);
+        self.core.collect(Goal { target, max_age, everything: false, thorough: true })
+    }
+
+    /// Reads every blob and compares it with its digest; corrupted ones are removed. `progress` is called with the bytes
+    /// done and the bytes in all.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, CasError> {
+        self.core.verify(progress)
+    }
+
+    /// Removes everything that no lease holds, the grace period notwithstanding.
+    pub fn clear(&self) -> Result<GcReport, CasError> {
+        self.core.collect(Goal { target: 0, max_age: None, everything: true, thorough: true })
+    }
+
+    fn count(&self, hit: bool) {
+        let counter = if hit { &self.core.counters.hits } else { &self.core.counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn verify(digest: &Digest, bytes: &[u8]) -> Result<(), CasError> {
+    let actual = digest.function().digest(bytes);
+    if actual == *digest { Ok(()) } else { Err(CasError::mismatch(*digest, actual)) }
+}

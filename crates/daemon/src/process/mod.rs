@@ -1,0 +1,7 @@
+//! The daemon as a process: one per address, in the background if wanted.
+
+pub mod detach;
+pub mod lock;
+
+pub use detach::{DetachError, detach};
+pub use lock::{Lock, LockError, Owner};

@@ -1,0 +1,203 @@
+//! Moving blobs.
+
+use bazel_remote_apis::google::bytestream::{ReadRequest, WriteRequest};
+use buildnet_digest::{Digest, DigestFunction, reapi};
+use bytes::Bytes;
+use tonic::{Code, Request, Status};
+
+use super::{RemoteCache, RemoteError, bounded};
+use crate::compress::Compressor;
+
+/// Bytes of content in one message of a stream.
+const PIECE: usize = 1 << 20;
+/// From this size on a stream is worth compressing, in bytes.
+const COMPRESS: u64 = 4 << 10;
+
+/// Cuts a list into runs whose sizes together stay within `limit`, with some bytes for each digest.
+pub(super) fn batches<T>(items: &[T], size: impl Fn(&T) -> u64, limit: u64) -> Vec<&[T]> {
+    let mut batches = Vec::new();
+    let (mut start, mut total) = (0, 0);
+    for (index, item) in items.iter().enumerate() {
+        let size = size(item) + 128;
+        if index > start && total + size > limit {
+            batches.push(&items[start..index]);
+            (start, total) = (index, 0);
+        }
+        total += size;
+    }
+    if start < items.len() {
+        batches.push(&items[start..]);
+    }
+    batches
+}
+
+impl RemoteCache {
+    /// Reads blobs of one function in one request. Blobs that the server has not are left out.
+    pub async fn read_batch(&self, digests: &[Digest]) -> Result<Vec<(Digest, Bytes)>, RemoteError> {
+        let Some(first) = digests.first() else { return Ok(Vec::new()) };
+        let function = first.function();
+        let request = reapi::BatchReadBlobsRequest {
+            instance_name: self.instance.clone(),
+            digests: digests.iter().map(Digest::to_reapi).collect(),
+            acceptable_compressors: if self.zstd { vec![Compressor::Zstd.to_reapi()] } else { Vec::new() },
+            digest_function: function.to_reapi() as i32,
+        };
+        let answer = self.cas().batch_read_blobs(bounded(request)).await;
+        let answer = answer.map_err(|status| self.failed("read blobs from", status))?.into_inner();
+        let mut blobs = Vec::with_capacity(digests.len());
+        for item in answer.responses {
+            let digest = self.own(function, &item.digest.unwrap_or_default())?;
+            let status = item.status.unwrap_or_default();
+            match Code::from(status.code) {
+                Code::Ok => {
+                    let expanded = Compressor::from_reapi(item.compressor)
+                        .and_then(|compressor| compressor.expand(item.data.into(), digest.size()).ok());
+                    let blob = expanded.ok_or_else(|| RemoteError::Answer {
+                        target: self.target(),
+                        what: format!("has content for {digest} that cannot be expanded"),
+                    })?;
+                    blobs.push((digest, self.verified(&digest, blob)?));
+                }
+                Code::NotFound => {}
+                code => return Err(self.failed("read a blob from", Status::new(code, status.message))),
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Stores blobs of one function in one request.
+    pub async fn write_batch(&self, blobs: &[(Digest, Bytes)]) -> Result<(), RemoteError> {
+        let Some((first, _)) = blobs.first() else { return Ok(()) };
+        let item = |(digest, blob): &(Digest, Bytes)| reapi::batch_update_blobs_request::Request {
+            digest: Some(digest.to_reapi()),
+            data: blob.to_vec(),
+            compressor: Compressor::Identity.to_reapi(),
+        };
+        let request = reapi::BatchUpdateBlobsRequest {
+            instance_name: self.instance.clone(),
+            requests: blobs.iter().map(item).collect(),
+            digest_function: first.function().to_reapi() as i32,
+        };
+        let answer = self.cas().batch_update_blobs(bounded(request)).await;
+        let answer = answer.map_err(|status| self.failed("store blobs in", status))?.into_inner();
+        for item in answer.responses {
+            let status = item.status.unwrap_or_default();
+            if status.code != Code::Ok as i32 {
+                return Err(self.failed("store a blob in", Status::new(Code::from(status.code), status.message)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a blob as a stream, compressed when the server can; `None` when it has not.
+    pub async fn read_stream(&self, digest: &Digest) -> Result<Option<Bytes>, RemoteError> {
+        let compressor = self.compressor(digest);
+        let request =
+            ReadRequest { resource_name: self.resource("", compressor, digest), read_offset: 0, read_limit: 0 };
+        let failed = |status: Status| match status.code() {
+            Code::NotFound => Ok(None),
+            _ => Err(self.failed("read a blob from", status)),
+        };
+        let mut stream = match self.streams().read(Request::new(request)).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return failed(status),
+        };
+        let mut received = Vec::new();
+        // What a compressor adds to incompressible content is far below this.
+        let limit = digest.size() + digest.size() / 64 + (64 << 10);
+        loop {
+            match stream.message().await {
+                Ok(Some(piece)) => received.extend_from_slice(&piece.data),
+                Ok(None) => break,
+                Err(status) => return failed(status),
+            }
+            if received.len() as u64 > limit {
+                let what = format!("is longer than {digest} can be");
+                return Err(RemoteError::Answer { target: self.target(), what });
+            }
+        }
+        let expanded = compressor.expand(received.into(), digest.size());
+        let blob = expanded
+            .map_err(|error| RemoteError::Answer { target: self.target(), what: format!("is no {digest}: {error}") })?;
+        Ok(Some(self.verified(digest, blob)?))
+    }
+
+    /// Stores a blob as a stream, compressed when the server can and it pays.
+    pub async fn write_stream(&self, digest: &Digest, blob: Bytes) -> Result<(), RemoteError> {
+        let mut compressor = self.compressor(digest);
+        let mut content = blob.clone();
+        if compressor != Compressor::Identity {
+            match compressor.shrink(&blob) {
+                Ok(shrunk) if shrunk.len() < blob.len() => content = shrunk,
+                _ => compressor = Compressor::Identity,
+            }
+        }
+        self.upload(digest, compressor, content).await
+    }
+
+    /// Stores a blob as a stream, as it is.
+    pub(crate) async fn write_plain(&self, digest: &Digest, blob: Bytes) -> Result<(), RemoteError> {
+        self.upload(digest, Compressor::Identity, blob).await
+    }
+
+    async fn upload(&self, digest: &Digest, compressor: Compressor, content: Bytes) -> Result<(), RemoteError> {
+        let prefix = format!("uploads/{}/", uuid::Uuid::new_v4());
+        let name = self.resource(&prefix, compressor, digest);
+        let requests = pieces(name, content);
+        let answer = self.streams().write(Request::new(futures::stream::iter(requests))).await;
+        answer.map(drop).map_err(|status| self.failed("store a blob in", status))
+    }
+
+    fn compressor(&self, digest: &Digest) -> Compressor {
+        if self.zstd && digest.size() >= COMPRESS { Compressor::Zstd } else { Compressor::Identity }
+    }
+
+    pub(crate) fn resource(&self, prefix: &str, compressor: Compressor, digest: &Digest) -> String {
+        let instance = if self.instance.is_empty() { String::new() } else { format!("{}/", self.instance) };
+        let kind = match compressor {
+            Compressor::Identity => "blobs",
+            Compressor::Zstd => "compressed-blobs/zstd",
+            Compressor::Deflate => "compressed-blobs/deflate",
+        };
+        let function = if digest.function() == DigestFunction::Blake3 { "blake3/" } else { "" };
+        format!("{instance}{prefix}{kind}/{function}{}/{}", digest.hex(), digest.size())
+    }
+
+    fn verified(&self, digest: &Digest, blob: Bytes) -> Result<Bytes, RemoteError> {
+        let actual = digest.function().digest(&blob);
+        if actual == *digest {
+            return Ok(blob);
+        }
+        Err(RemoteError::Mismatch { target: self.target(), expected: Box::new(*digest), actual: Box::new(actual) })
+    }
+}
+
+/// The requests of one upload.
+fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
+    let count = content.len().div_ceil(PIECE).max(1);
+    (0..count).map(move |index| {
+        let start = index * PIECE;
+        let end = (start + PIECE).min(content.len());
+        WriteRequest {
+            resource_name: if index == 0 { name.clone() } else { String::new() },
+            // A length in memory.
+            write_offset: i64::try_from(start).unwrap_or(i64::MAX),
+            finish_write: index + 1 == count,
+            data: content[start..end].to_vec(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_keep_within_the_limit_and_lose_nothing() {
+        let sizes = [10, 900, 10, 2000, 1, 1, 1, 1];
+        let cut = batches(&sizes, |size| *size, 1200);
+        assert_eq!(cut.concat(), sizes);
+        assert_eq!(cut.iter().map(|batch| batch.len()).collect::<Vec<_>>(), [2, 1, 1, 4]);
+        assert!(batches(&[0_u64; 0], |size| *size, 10).is_empty());
+    }
+}

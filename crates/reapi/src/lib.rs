@@ -1,0 +1,24 @@
+//! The caching side of Bazel's Remote Execution API over the store of `buildnet-cas`, its client, and a load generator.
+//!
+//! [`CacheService`] is one cache as all protocols see it: the store, the instances, who may do what, and what is counted.
+//! [`router`] serves it over gRPC; `buildnet-http-cache` serves the same one over HTTP. The choices behind it:
+//! `docs/design/reapi.md`.
+
+pub mod access;
+pub mod client;
+mod compress;
+mod digests;
+pub mod load;
+pub mod metrics;
+pub mod namespace;
+pub mod provenance;
+mod resource;
+mod server;
+mod service;
+mod status;
+
+pub use crate::access::{Access, AccessError, Identity, Role};
+pub use crate::client::{RemoteCache, RemoteError};
+pub use crate::metrics::Metrics;
+pub use crate::server::{Protocol, admit, router};
+pub use crate::service::{CacheError, CacheOptions, CacheService, Limits, NamedEntry};

@@ -1,0 +1,81 @@
+//! `ByteStream`: large blobs in pieces (`google/bytestream/bytestream.proto`, with REAPI's resource names).
+
+mod read;
+mod upload;
+mod write;
+
+use bazel_remote_apis::google::bytestream::byte_stream_server::ByteStream;
+use bazel_remote_apis::google::bytestream::{
+    QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
+};
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::upload::Uploads;
+use super::call::Call;
+use crate::access::Role;
+use crate::compress::Compressor;
+use crate::resource::Resource;
+use crate::service::CacheService;
+use crate::status::from_cache;
+
+pub(super) struct Streams {
+    service: CacheService,
+    uploads: Uploads,
+}
+
+impl Streams {
+    pub(super) fn new(service: CacheService) -> Self {
+        let uploads = Uploads::new(service.limits());
+        Self { service, uploads }
+    }
+}
+
+#[tonic::async_trait]
+impl ByteStream for Streams {
+    type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let mut call = Call::open(&self.service, "read", &request);
+        let result = read::read(&mut call, request.into_inner()).await;
+        call.close(result)
+    }
+
+    async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
+        let mut call = Call::open(&self.service, "write", &request);
+        let result = write::write(&mut call, &self.uploads, request.into_inner()).await;
+        call.close(result.map(|committed_size| WriteResponse { committed_size }))
+    }
+
+    async fn query_write_status(
+        &self,
+        request: Request<QueryWriteStatusRequest>,
+    ) -> Result<Response<QueryWriteStatusResponse>, Status> {
+        let mut call = Call::open(&self.service, "query_write_status", &request);
+        let result = query(&mut call, &self.uploads, &request.get_ref().resource_name).await;
+        call.close(result)
+    }
+}
+
+async fn query(call: &mut Call, uploads: &Uploads, name: &str) -> Result<QueryWriteStatusResponse, Status> {
+    let resource = Resource::write(name)?;
+    let identity = call.allow(&resource.instance, Role::Write)?;
+    if let Some(committed) = uploads.committed(&identity, name) {
+        let committed_size = i64::try_from(committed).unwrap_or(i64::MAX);
+        return Ok(QueryWriteStatusResponse { committed_size, complete: false });
+    }
+    let there = call.service().run(move |service| Ok(service.store().contains(&resource.digest)?)).await;
+    if there.map_err(|error| from_cache(&error))? {
+        return Ok(QueryWriteStatusResponse { committed_size: whole(&resource), complete: true });
+    }
+    Err(Status::not_found("nothing of this upload is here"))
+}
+
+/// The committed size of an upload whose blob is there: how many bytes a compressed one would have had is not known,
+/// which REAPI writes as -1.
+fn whole(resource: &Resource) -> i64 {
+    match resource.compressor {
+        Compressor::Identity => i64::try_from(resource.digest.size()).unwrap_or(i64::MAX),
+        Compressor::Zstd | Compressor::Deflate => -1,
+    }
+}

@@ -1,0 +1,176 @@
+//! Taking a blob in pieces.
+
+use bazel_remote_apis::google::bytestream::WriteRequest;
+use bytes::Bytes;
+use futures::StreamExt;
+use tonic::{Status, Streaming};
+
+use super::upload::{Upload, Uploads};
+use super::{Call, whole};
+use crate::access::{Identity, Role};
+use crate::compress::Compressor;
+use crate::metrics::Outcome;
+use crate::resource::Resource;
+use crate::status::from_cache;
+
+/// Every so many messages, look whether somebody else has finished the same blob.
+const LOOK_EVERY: u32 = 32;
+
+/// Returns the committed size.
+pub(super) async fn write(
+    call: &mut Call,
+    uploads: &Uploads,
+    mut requests: Streaming<WriteRequest>,
+) -> Result<i64, Status> {
+    let first = next(call, &mut requests).await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+    let name = first.resource_name.clone();
+    let resource = Resource::write(&name)?;
+    let identity = call.allow(&resource.instance, Role::Write)?;
+    call.outcome = Outcome::Stored;
+    if first.write_offset < 0 {
+        return Err(Status::invalid_argument("the offset is negative"));
+    }
+    let digest = resource.digest;
+    let whole_at_once = resource.compressor == Compressor::Identity
+        && first.finish_write
+        && first.write_offset == 0
+        && first.data.len() as u64 == digest.size();
+    if whole_at_once {
+        call.received = first.data.len() as u64;
+        let data = Bytes::from(first.data);
+        let stored = call.service().run(move |service| Ok(service.store().put_expected(&digest, &data)?)).await;
+        stored.map_err(|error| from_cache(&error))?;
+        after_finish(call, &mut requests, &name).await?;
+        return Ok(whole(&resource));
+    }
+    if exists(call, &resource).await? {
+        return Ok(whole(&resource));
+    }
+    let upload = begin(call, uploads, &identity, &name, &resource, first.write_offset).await?;
+    uploads.follow(&identity, &name, &upload);
+    let mut feed = Feed { call, uploads, identity, name, resource, upload: Some(upload) };
+    feed.run(first, &mut requests).await
+}
+
+/// A new upload, or the one that this continues.
+async fn begin(
+    call: &Call,
+    uploads: &Uploads,
+    identity: &Identity,
+    name: &str,
+    resource: &Resource,
+    offset: i64,
+) -> Result<Upload, Status> {
+    if offset == 0 {
+        let resource = resource.clone();
+        let started = call.service().run(move |service| Upload::start(service, &resource)).await;
+        return started.map_err(|error| from_cache(&error));
+    }
+    let upload = uploads
+        .resume(identity, name)
+        .ok_or_else(|| Status::invalid_argument(format!("offset {offset}, but nothing of this upload is here")))?;
+    if i64::try_from(upload.received) == Ok(offset) {
+        return Ok(upload);
+    }
+    let received = upload.received;
+    uploads.park(identity, name, upload);
+    Err(Status::invalid_argument(format!("offset {offset}, but {received} bytes are here")))
+}
+
+struct Feed<'a> {
+    call: &'a mut Call,
+    uploads: &'a Uploads,
+    identity: Identity,
+    name: String,
+    resource: Resource,
+    /// Absent once it was finished, dropped, or is at work.
+    upload: Option<Upload>,
+}
+
+/// Dropped when the client goes away: what came stays for a while.
+impl Drop for Feed<'_> {
+    fn drop(&mut self) {
+        match self.upload.take() {
+            Some(upload) => self.uploads.park(&self.identity, &self.name, upload),
+            None => self.uploads.forget(&self.identity, &self.name),
+        }
+    }
+}
+
+impl Feed<'_> {
+    async fn run(&mut self, first: WriteRequest, requests: &mut Streaming<WriteRequest>) -> Result<i64, Status> {
+        let mut request = first;
+        let mut count = 0_u32;
+        loop {
+            self.check(&request)?;
+            let finish = request.finish_write;
+            self.feed(request.data).await?;
+            if finish {
+                after_finish(self.call, requests, &self.name).await?;
+                return self.finish().await;
+            }
+            count += 1;
+            if count.is_multiple_of(LOOK_EVERY) && exists(self.call, &self.resource).await? {
+                self.upload = None;
+                return Ok(whole(&self.resource));
+            }
+            match next(self.call, requests).await? {
+                Some(next) => request = next,
+                // Half-closed without `finish_write`: the rest may come later.
+                None => return Ok(self.upload.as_ref().map_or(0, |upload| signed(upload.received))),
+            }
+        }
+    }
+
+    /// Whether a request continues this upload. Otherwise it ends, and nothing of it is kept.
+    fn check(&mut self, request: &WriteRequest) -> Result<(), Status> {
+        let Some(upload) = &self.upload else { return Err(Status::internal("the upload is gone")) };
+        let wrong = if !request.resource_name.is_empty() && request.resource_name != self.name {
+            "the resource name changed in mid-stream".to_owned()
+        } else if request.write_offset != signed(upload.received) {
+            format!("offset {}, but {} bytes are here", request.write_offset, upload.received)
+        } else {
+            return Ok(());
+        };
+        self.upload = None;
+        Err(Status::invalid_argument(wrong))
+    }
+
+    async fn feed(&mut self, data: Vec<u8>) -> Result<(), Status> {
+        self.call.received += data.len() as u64;
+        let Some(mut upload) = self.upload.take() else { return Err(Status::internal("the upload is gone")) };
+        let fed = self.call.service().run(move |_| upload.take(&data).map(|()| upload)).await;
+        self.upload = Some(fed.map_err(|error| from_cache(&error))?);
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<i64, Status> {
+        let Some(upload) = self.upload.take() else { return Err(Status::internal("the upload is gone")) };
+        let received = signed(upload.received);
+        self.call.service().run(move |_| upload.finish()).await.map_err(|error| from_cache(&error))?;
+        Ok(received)
+    }
+}
+
+/// Nothing may follow `finish_write`.
+async fn after_finish(call: &Call, requests: &mut Streaming<WriteRequest>, name: &str) -> Result<(), Status> {
+    match next(call, requests).await? {
+        Some(_) => Err(Status::invalid_argument(format!("more came after finish_write of `{}`", name.escape_debug()))),
+        None => Ok(()),
+    }
+}
+
+async fn exists(call: &Call, resource: &Resource) -> Result<bool, Status> {
+    let digest = resource.digest;
+    let there = call.service().run(move |service| Ok(service.store().contains(&digest)?)).await;
+    there.map_err(|error| from_cache(&error))
+}
+
+async fn next(call: &Call, requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequest>, Status> {
+    let next = tokio::time::timeout(call.service().limits().idle, requests.next()).await;
+    next.map_err(|_| Status::deadline_exceeded("nothing came for too long"))?.transpose()
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

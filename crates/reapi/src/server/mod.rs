@@ -1,0 +1,58 @@
+//! The gRPC services, as routes that any HTTP server can mount.
+
+mod action_cache;
+mod admit;
+mod asset;
+mod byte_stream;
+mod call;
+mod capabilities;
+mod cas;
+mod chunking;
+mod health;
+mod tree;
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use bazel_remote_apis::build::bazel::remote::asset::v1::fetch_server::FetchServer;
+use bazel_remote_apis::build::bazel::remote::asset::v1::push_server::PushServer;
+use bazel_remote_apis::google::bytestream::byte_stream_server::ByteStreamServer;
+use buildnet_digest::reapi::action_cache_server::ActionCacheServer;
+use buildnet_digest::reapi::capabilities_server::CapabilitiesServer;
+use buildnet_digest::reapi::content_addressable_storage_server::ContentAddressableStorageServer;
+use tonic::server::NamedService;
+use tonic_health::pb::health_server::HealthServer;
+use tower::Service;
+
+pub use self::admit::{Protocol, admit};
+use crate::service::CacheService;
+
+/// The caching services of REAPI, gRPC health, and nothing else. HTTP/2 without TLS (h2c) must be on where it is mounted.
+pub fn router(service: CacheService) -> Router {
+    let size = service.limits().max_message_bytes;
+    let cas = ContentAddressableStorageServer::new(cas::Cas::new(service.clone())).max_decoding_message_size(size);
+    let actions = ActionCacheServer::new(action_cache::Actions::new(service.clone())).max_decoding_message_size(size);
+    let streams = ByteStreamServer::new(byte_stream::Streams::new(service.clone())).max_decoding_message_size(size);
+    let assets = asset::Assets::new(service.clone());
+    let router = Router::new();
+    let router = mount(router, CapabilitiesServer::new(capabilities::Capabilities::new(service.clone())));
+    let router = mount(router, cas);
+    let router = mount(router, actions);
+    let router = mount(router, streams);
+    let router = mount(router, FetchServer::new(assets.clone()).max_decoding_message_size(size));
+    let router = mount(router, PushServer::new(assets).max_decoding_message_size(size));
+    let router = admit(router, service, Protocol::Grpc);
+    // Whoever asks for health holds no token.
+    mount(router, HealthServer::new(health::Health))
+}
+
+fn mount<S>(router: Router, service: S) -> Router
+where
+    S: Service<Request, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    router.route_service(&format!("/{}/{{*method}}", S::NAME), service)
+}

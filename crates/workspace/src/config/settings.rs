@@ -1,0 +1,180 @@
+//! Settings: what is about BuildNet rather than about a package.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use buildnet_engine::build::SandboxMode;
+
+use crate::config::{ConfigFile, SandboxChoice, Size, UserFile};
+use crate::decode::record;
+use crate::error::{Problem, ProblemKind};
+
+record! {
+    /// The cache.
+    "the cache"
+    pub struct CacheConfig {
+        /// Its directory; `cache` of the user's cache directory by default. A relative one starts at the file's directory.
+        pub dir: Option<String>,
+        /// Size at which what was not used for longest is removed, such as `20GB`.
+        pub max_size: Option<Size>,
+    }
+}
+
+record! {
+    /// The daemon.
+    "the daemon"
+    pub struct DaemonConfig {
+        /// Address and port that it listens on.
+        pub listen: Option<String>,
+    }
+}
+
+/// What decides over the files: flags, environment variables, and the places that libraries do not look up themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Flags of the command line.
+    pub flags: SettingsOverride,
+    /// Variables whose names begin with `BUILDNET_`; others are not looked at.
+    pub environment: BTreeMap<String, String>,
+    /// Where Cargo keeps registries and programs: `CARGO_HOME`, or `.cargo` in the home directory.
+    pub cargo_home: Option<PathBuf>,
+    /// Where rustup keeps toolchains: `RUSTUP_HOME`, or `.rustup` in the home directory.
+    pub rustup_home: Option<PathBuf>,
+}
+
+/// Settings, each of which may be given or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsOverride {
+    /// Directory of the cache.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes at which the cache evicts.
+    pub cache_max_size: Option<u64>,
+    /// Commands at once.
+    pub jobs: Option<u32>,
+    /// Address of the daemon.
+    pub listen: Option<String>,
+    /// Go on after a failure.
+    pub keep_going: Option<bool>,
+    /// Confinement where neither package nor task says so.
+    pub sandbox: Option<SandboxMode>,
+}
+
+/// Settings after flags, environment, workspace file, user file and defaults were put over each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Directory of the cache, if any source names one; the caller knows the user's cache directory.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes at which the cache evicts what was not used for longest. 20 GB by default.
+    pub cache_max_size: u64,
+    /// Commands at once; none: as many as there are cores.
+    pub jobs: Option<u32>,
+    /// Address of the daemon. `127.0.0.1:9876` by default.
+    pub listen: String,
+    /// Whether a build goes on with what a failure does not concern.
+    pub keep_going: bool,
+    /// Confinement where neither package nor task says so.
+    pub sandbox: SandboxMode,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            cache_max_size: 20_000_000_000,
+            jobs: None,
+            listen: "127.0.0.1:9876".into(),
+            keep_going: false,
+            sandbox: SandboxMode::Strict,
+        }
+    }
+}
+
+impl SettingsOverride {
+    fn or(self, other: Self) -> Self {
+        Self {
+            cache_dir: self.cache_dir.or(other.cache_dir),
+            cache_max_size: self.cache_max_size.or(other.cache_max_size),
+            jobs: self.jobs.or(other.jobs),
+            listen: self.listen.or(other.listen),
+            keep_going: self.keep_going.or(other.keep_going),
+            sandbox: self.sandbox.or(other.sandbox),
+        }
+    }
+
+    fn from_parts(
+        cache: Option<&CacheConfig>,
+        daemon: Option<&DaemonConfig>,
+        jobs: Option<u32>,
+        keep_going: Option<bool>,
+        sandbox: Option<SandboxChoice>,
+    ) -> Self {
+        Self {
+            cache_dir: cache.and_then(|cache| cache.dir.clone()).map(PathBuf::from),
+            cache_max_size: cache.and_then(|cache| cache.max_size).map(|size| size.0),
+            jobs,
+            listen: daemon.and_then(|daemon| daemon.listen.clone()),
+            keep_going,
+            sandbox: sandbox.map(|choice| choice.0),
+        }
+    }
+
+    /// What a workspace's file says.
+    pub(crate) fn from_workspace(file: &ConfigFile) -> Self {
+        Self::from_parts(file.cache.as_ref(), file.daemon.as_ref(), file.jobs, file.keep_going, file.sandbox)
+    }
+
+    /// What a user's file says.
+    pub(crate) fn from_user(file: &UserFile) -> Self {
+        Self::from_parts(file.cache.as_ref(), file.daemon.as_ref(), file.jobs, file.keep_going, file.sandbox)
+    }
+
+    /// What the environment says: `BUILDNET_CACHE_DIR`, `BUILDNET_CACHE_MAX_SIZE`, `BUILDNET_JOBS`, `BUILDNET_LISTEN`,
+    /// `BUILDNET_KEEP_GOING`, `BUILDNET_SANDBOX`. Empty values count as absent.
+    pub(crate) fn from_environment(environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Self {
+        let mut get = |name: &str, expected: &str, valid: &dyn Fn(&str) -> bool| {
+            let value = environment.get(name).filter(|value| !value.is_empty())?;
+            if valid(value) {
+                return Some(value.as_str());
+            }
+            let reason = format!("`{value}` is no {expected}");
+            problems.push(Problem::new(ProblemKind::InvalidOverride { source_name: name.into(), reason }));
+            None
+        };
+        let flag = |value: &str| match value {
+            "1" | "true" | "yes" => Some(true),
+            "0" | "false" | "no" => Some(false),
+            _ => None,
+        };
+        Self {
+            cache_dir: get("BUILDNET_CACHE_DIR", "", &|_| true).map(PathBuf::from),
+            cache_max_size: get("BUILDNET_CACHE_MAX_SIZE", "size", &|value| Size::parse(value).is_some())
+                .and_then(Size::parse)
+                .map(|size| size.0),
+            jobs: get("BUILDNET_JOBS", "whole number", &|value| value.parse::<u32>().is_ok())
+                .and_then(|value| value.parse().ok()),
+            listen: get("BUILDNET_LISTEN", "", &|_| true).map(str::to_owned),
+            keep_going: get("BUILDNET_KEEP_GOING", "`true` or `false`", &|value| flag(value).is_some()).and_then(flag),
+            sandbox: get("BUILDNET_SANDBOX", "sandbox mode (strict, warn, off)", &|value| {
+                SandboxChoice::parse(value).is_some()
+            })
+            .and_then(SandboxChoice::parse)
+            .map(|choice| choice.0),
+        }
+    }
+}
+
+impl Settings {
+    /// Puts the sources over each other, the first before the later ones, and all before the defaults.
+    pub(crate) fn resolve(sources: impl IntoIterator<Item = SettingsOverride>) -> Self {
+        let given = sources.into_iter().fold(SettingsOverride::default(), SettingsOverride::or);
+        let defaults = Self::default();
+        Self {
+            cache_dir: given.cache_dir,
+            cache_max_size: given.cache_max_size.unwrap_or(defaults.cache_max_size),
+            jobs: given.jobs.filter(|&jobs| jobs > 0),
+            listen: given.listen.unwrap_or(defaults.listen),
+            keep_going: given.keep_going.unwrap_or(defaults.keep_going),
+            sandbox: given.sandbox.unwrap_or(defaults.sandbox),
+        }
+    }
+}
