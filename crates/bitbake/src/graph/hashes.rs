@@ -34,7 +34,6 @@ pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph)
         .split_whitespace()
         .map(str::to_owned)
         .collect();
-    let ignored = universe.setting("BB_TASKHASH_IGNORE_TASKS")?;
     let universe = &*universe;
     let provider = |item: &str| {
         item.starts_with("virtual/")
@@ -61,7 +60,6 @@ pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph)
     }
     let checksums = FileChecksums::default();
     let mut result: Vec<HashedTask> = vec![HashedTask::default(); graph.nodes.len()];
-    let _ = ignored;
     for at in &graph.order {
         let node = &graph.nodes[*at as usize];
         let recipe = &universe.recipes[node.recipe];

@@ -256,3 +256,47 @@ pub(super) fn is_read(operation: &str) -> bool {
             | "arguments"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(name: &str) -> Request {
+        Arc::new(vec!["get".into(), Value::Int(0), name.into()])
+    }
+
+    fn told(text: &str) -> Answer {
+        Answer::Value(text.into())
+    }
+
+    #[test]
+    fn a_known_conversation_leads_to_its_end() {
+        let tree = Tree::default();
+        let trace = [(ask("A"), told("1")), (ask("B"), told("2"))];
+        tree.learn(&trace, Some(Outcome::Value("done".into())), None);
+        let mut node = Arc::clone(&tree.root);
+        for (request, answer) in &trace {
+            assert!(matches!(node.step.get(), Some(Step::Ask(known)) if known == request));
+            node = node.after(&answer.key().expect("text has a key")).expect("the answer is known");
+        }
+        assert!(matches!(node.step.get(), Some(Step::End(Outcome::Value(Value::Str(text)))) if &**text == "done"));
+        assert!(tree.root.after(&told("3").key().expect("text has a key")).is_none());
+    }
+
+    #[test]
+    fn what_comes_next_is_known_for_another_recipe() {
+        let tree = Tree::default();
+        let trace = [(ask("PACKAGES"), told("zlib")), (ask("FILES:zlib-dev"), told("")), (ask("X"), told(""))];
+        tree.learn(&trace, None, Some("zlib"));
+        assert_eq!(tree.usually_after(&ask("PACKAGES"), Some("bzip2")), Some(ask("FILES:bzip2-dev")));
+        assert_eq!(tree.usually_after(&ask("FILES:bzip2-dev"), Some("bzip2")), Some(ask("X")));
+        assert_eq!(tree.usually_after(&ask("X"), Some("bzip2")), None);
+    }
+
+    #[test]
+    fn objects_and_clocks_are_not_remembered() {
+        assert!(Answer::Value(Value::List(Arc::new(vec![Value::Object(1)]))).key().is_none());
+        assert!(is_fickle("time.strftime('%Y')"));
+        assert!(!is_fickle("d.getVar('RUNTIME')"));
+    }
+}
