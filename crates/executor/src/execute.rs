@@ -1,9 +1,9 @@
 //! Runs one command over an execution root.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use buildnet_cas::Store;
 use buildnet_digest::stat::{Root, Stamp};
@@ -15,8 +15,9 @@ use buildnet_sandbox::{
 use crate::collect::{self, Collection};
 use crate::error::ExecutorError;
 use crate::outputs::Outputs;
-use crate::place::{Placed, exists, place};
+use crate::place::{Placed, place};
 use crate::root::ExecutionRoot;
+use crate::scratch::Scratch;
 
 /// Where a confined command finds the workspace: the same place for every checkout, so that paths in outputs do not differ.
 pub const EXECUTION_ROOT: &str = "/buildnet/work";
@@ -120,17 +121,20 @@ pub struct Executor {
     store: Store,
     workspace: Arc<Root>,
     /// On the workspace's file system, so that outputs can be moved into place.
-    scratch: PathBuf,
-    next: Arc<AtomicU64>,
+    scratch: Arc<Scratch>,
 }
 
 impl Executor {
-    /// An executor that keeps its execution roots in `scratch`. What dead processes left there is removed.
-    pub fn new(store: Store, workspace: Arc<Root>, scratch: &Path) -> Result<Self, ExecutorError> {
-        sweep(scratch);
-        let scratch = scratch.join(std::process::id().to_string());
-        std::fs::create_dir_all(&scratch).map_err(ExecutorError::io("create", scratch.display().to_string()))?;
-        Ok(Self { store, workspace, scratch, next: Arc::default() })
+    /// An executor that keeps its execution roots in `scratch`, and copies of inputs in `memory`, a directory of a file system in
+    /// memory if there is one. What dead processes left in either is removed.
+    pub fn new(
+        store: Store,
+        workspace: Arc<Root>,
+        scratch: &Path,
+        memory: Option<&Path>,
+    ) -> Result<Self, ExecutorError> {
+        let scratch = Scratch::open(scratch, memory)?;
+        Ok(Self { store, workspace, scratch: Arc::new(scratch) })
     }
 
     /// The store that outputs go to.
@@ -165,8 +169,7 @@ impl Executor {
         log: &mut (dyn FnMut(&[u8]) + Send),
         cancel: &CancelHandle,
     ) -> Result<Executed, ExecutorError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut root = ExecutionRoot::create(self.scratch.join(number.to_string()))?;
+        let mut root = ExecutionRoot::create(Scratch::slot(&self.scratch), &execution.inputs)?;
         let mut directories = execution.directories.clone();
         directories.extend(execution.outputs.iter().filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())));
         directories.extend(execution.state.iter().map(|state| state.path.clone()));
@@ -176,10 +179,10 @@ impl Executor {
 
         let inside = Path::new(EXECUTION_ROOT);
         let overlay = MountKind::Overlay { upper: root.upper(), work: root.work() };
-        let mut mounts = vec![Mount { source: root.lower(), target: inside.to_owned(), kind: overlay }];
-        for path in &root.mounted {
-            let source = self.workspace.join(path);
-            mounts.push(Mount { source, target: inside.join(path), kind: MountKind::ReadOnly });
+        let mut mounts = vec![Mount { source: root.lower().to_owned(), target: inside.to_owned(), kind: overlay }];
+        for input in &root.mounted {
+            let target = inside.join(&input.path);
+            mounts.push(Mount { source: input.source.clone(), target, kind: MountKind::ReadOnly });
         }
         for mount in &execution.host_mounts {
             let target = inside.join(&mount.target);
@@ -207,7 +210,8 @@ impl Executor {
             Collection::default()
         };
         // Mounted sources lie in the workspace itself: were they edited, the command may have seen the edit.
-        for input in execution.inputs.iter().filter(|input| root.mounted.contains(&input.path)) {
+        let mounted: HashSet<&str> = root.mounted.iter().map(|input| input.path.as_str()).collect();
+        for input in execution.inputs.iter().filter(|input| mounted.contains(input.path.as_str())) {
             if input.source.is_some_and(|stamp| self.workspace.stamp(&input.path) != Ok(stamp)) {
                 return Err(ExecutorError::InputChanged { path: input.path.clone() });
             }
@@ -335,20 +339,4 @@ fn relative(paths: &[PathBuf], inside: &Path) -> Vec<String> {
 
 fn has_entries(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-/// Removes the scratch directories of processes that are gone.
-fn sweep(scratch: &Path) {
-    let Ok(entries) = std::fs::read_dir(scratch) else { return };
-    for entry in entries.flatten() {
-        let alive = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-            .and_then(rustix::process::Pid::from_raw)
-            .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-        if !alive && exists(&entry.path()) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }

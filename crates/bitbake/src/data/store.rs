@@ -121,6 +121,7 @@ pub(crate) struct Anonymous {
 #[derive(Clone, Debug)]
 pub(crate) struct Definition {
     pub(crate) text: Text,
+    pub(crate) digest: u64,
     pub(crate) file: Sym,
     /// Lines before the text in its file.
     pub(crate) line: u32,
@@ -203,6 +204,11 @@ impl Store {
         files.seen.insert(file);
         files.order.push(file);
         true
+    }
+
+    /// The full names of the variable's override variants, active or not.
+    pub fn variant_names(&self, var: Sym) -> Vec<Sym> {
+        self.variants.get(&var).map(|all| all.iter().map(|(full, _)| *full).collect()).unwrap_or_default()
     }
 
     /// Whether the variable has override variants, active or not.

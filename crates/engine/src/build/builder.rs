@@ -10,8 +10,7 @@ use buildnet_cas::Store;
 use buildnet_digest::stat::Root;
 use buildnet_digest::{Digest, DigestFunction};
 use buildnet_event::{
-    BuildId, BuildOutcome, Bus, EventKind, InputChange, InputPart, Level, TaskName, TaskOutcome, TaskSummary,
-    TaskUsage, Tier, TierCounts,
+    BuildId, BuildOutcome, Bus, EventKind, InputChange, InputPart, Level, TaskName, TaskSummary, Tier, TierCounts,
 };
 use buildnet_executor::Executor;
 use rustix::fs::FlockOperation;
@@ -27,6 +26,9 @@ use super::table::{Table, TaskState};
 use super::task::micros;
 use super::tools;
 use crate::graph::{ComputeError, Context, Discarded, Graph, Key, Registry, Request, Services, Transaction};
+
+/// Where Linux keeps a file system in memory that everybody may use.
+const MEMORY: &str = "/dev/shm";
 
 /// Most times in one build that lost outputs are made again.
 const MAX_REWINDS: usize = 3;
@@ -142,7 +144,7 @@ impl Builder {
             }
         };
         let root = Arc::new(Root::open(root));
-        let executor = Executor::new(store, Arc::clone(&root), &state.join("exec"))?;
+        let executor = Executor::new(store, Arc::clone(&root), &state.join("exec"), Some(Path::new(MEMORY)))?;
         let running = tokio::sync::Mutex::default();
         let state = state.to_owned();
         Ok((Self { root, state, executor, graph, table: Arc::new(table), registry, running }, told))
@@ -468,21 +470,10 @@ impl Builder {
                 continue;
             }
             let summary = TaskSummary {
-                task: name.clone(),
-                outcome: TaskOutcome::Success,
                 tier: Some(Tier::Cached),
-                duration_us: 0,
                 execution_us,
                 key: key.map(|key| key.to_string()),
-                exit_code: None,
-                error: None,
-                hint: None,
-                log_path: None,
-                log_tail: None,
-                reason: None,
-                usage: TaskUsage::default(),
-                attempts: 0,
-                dependencies: spec.dependencies.clone(),
+                ..TaskSummary::new(name.clone(), spec.dependencies.clone())
             };
             session.finish(summary, execution_us);
         }
