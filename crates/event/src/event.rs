@@ -264,6 +264,29 @@ pub struct TaskSummary {
     pub dependencies: Vec<TaskName>,
 }
 
+impl TaskSummary {
+    /// A task that succeeded, of which nothing else is known yet.
+    pub fn new(task: TaskName, dependencies: Vec<TaskName>) -> Self {
+        Self {
+            task,
+            outcome: TaskOutcome::Success,
+            tier: None,
+            duration_us: 0,
+            execution_us: 0,
+            key: None,
+            exit_code: None,
+            error: None,
+            hint: None,
+            log_path: None,
+            log_tail: None,
+            reason: None,
+            usage: TaskUsage::default(),
+            attempts: 0,
+            dependencies,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -197,3 +197,97 @@ fn nx_self_hosted() {
     let second = build();
     assert_eq!(second.matches("[remote cache]").count(), 2, "{second}");
 }
+
+#[test]
+fn moon_over_grpc() {
+    let Some(modules) = npm("@moonrepo/cli", "2") else { return };
+    let access = Access::parse("ci write 0123456789abcdef-moon", None).unwrap();
+    let server = Server::start(CacheOptions { access, ..CacheOptions::default() });
+    let workspace = format!(
+        "projects: ['lib', 'app']\ntelemetry: false\nvcs: {{ client: 'git', defaultBranch: 'main' }}\n\
+         remote: {{ host: 'grpc://{}', auth: {{ token: 'CACHE_TOKEN' }} }}\n",
+        server.authority
+    );
+    let task =
+        "tasks:\n  build:\n    command: 'sh build.sh'\n    inputs: ['text', 'build.sh']\n    outputs: ['dist']\n";
+    let app = format!("dependsOn: ['lib']\n{task}    deps: ['^:build']\n");
+    let build = || {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("checkout");
+        let files = [
+            (".moon/workspace.yml", workspace.as_str()),
+            ("lib/moon.yml", task),
+            ("lib/build.sh", "mkdir -p dist && tr a-z A-Z < text > dist/text && echo built-lib\n"),
+            ("lib/text", "hello\n"),
+            ("app/moon.yml", &app),
+            ("app/build.sh", "mkdir -p dist && cat ../lib/dist/text text > dist/text && echo built-app\n"),
+            ("app/text", "world\n"),
+        ];
+        checkout(&root, &files);
+        let git = |arguments: &[&str]| run(Command::new("git").current_dir(&root).args(arguments));
+        git(&["init", "--quiet"]);
+        git(&["add", "--all"]);
+        git(&["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", "x"]);
+        let mut command = Command::new(modules.join(".bin/moon"));
+        command
+            .current_dir(&root)
+            .env("HOME", dir.path())
+            .env("CACHE_TOKEN", "0123456789abcdef-moon")
+            .env("NO_COLOR", "1")
+            .args(["run", "app:build"]);
+        let text = run(&mut command);
+        assert_eq!(fs::read_to_string(root.join("app/dist/text")).unwrap(), "HELLO\nworld\n");
+        assert_eq!(fs::read_to_string(root.join("lib/dist/text")).unwrap(), "HELLO\n");
+        text
+    };
+    let before = build();
+    assert!(!before.contains("cached from remote"), "{before}");
+    let totals = server.service.metrics().totals();
+    let after = build();
+    assert_eq!(after.matches("cached from remote").count(), 2, "{after}");
+    assert!(server.service.metrics().totals().hits > totals.hits);
+}
+
+#[test]
+fn bazel_over_grpc_and_http() {
+    let Some(modules) = npm("@bazel/bazel-linux_x64", "2.1.0") else { return };
+    // This version of Bazel asks for the capabilities without the header that has the token.
+    let server = Server::start(CacheOptions::default());
+    let bazel = modules.join("@bazel/bazel-linux_x64/bazel-2.1.0-linux-x86_64");
+    let build_file = r#"
+genrule(name = "shout", srcs = ["text"], outs = ["shout.txt"], cmd = "tr a-z A-Z < $< > $@")
+genrule(name = "both", srcs = ["shout.txt", "text"], outs = ["both.txt"], cmd = "cat $(SRCS) > $@")
+"#;
+    // The unpacked program is kept; what it builds is not.
+    let install = tempfile::tempdir().unwrap();
+    let build = |remote: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("checkout");
+        checkout(&root, &[("WORKSPACE", ""), ("BUILD", build_file), ("text", "hello\n")]);
+        let bazel = || {
+            let mut command = Command::new(&bazel);
+            command
+                .current_dir(&root)
+                .env("HOME", dir.path())
+                .arg(format!("--install_base={}", install.path().join("base").display()))
+                .arg(format!("--output_user_root={}", dir.path().join("output").display()))
+                .args(["--nosystem_rc", "--nohome_rc", "--max_idle_secs=5"]);
+            command
+        };
+        let text = run(bazel().args(["build", "//:both", "--spawn_strategy=local", "--curses=no"]).args(remote));
+        assert_eq!(fs::read_to_string(root.join("bazel-bin/both.txt")).unwrap(), "HELLO\nhello\n");
+        run(bazel().arg("shutdown"));
+        // Outputs are read-only, which keeps directories from being removed.
+        run(Command::new("chmod").args(["-R", "u+w"]).arg(dir.path()));
+        text
+    };
+    let grpc = format!("--remote_cache=grpc://{}", server.authority);
+    let over_grpc = [grpc.as_str(), "--remote_instance_name=main"];
+    let http = format!("--remote_cache=http://{}/main", server.authority);
+    for remote in [&over_grpc[..], &[http.as_str()]] {
+        let first = build(remote);
+        assert!(first.contains("2 processes: 2 local"), "{first}");
+        let second = build(remote);
+        assert!(second.contains("2 processes: 2 remote cache hit"), "{second}");
+    }
+}

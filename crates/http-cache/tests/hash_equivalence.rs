@@ -37,7 +37,13 @@ impl Client {
     }
 }
 
-fn report(taskhash: &str, outhash: &str, unihash: &str) -> Value {
+/// A name as a unified hash: 64 hexadecimal digits.
+fn hash(name: &str) -> String {
+    buildnet_digest::DigestFunction::Sha256.digest(name.as_bytes()).hex()
+}
+
+fn report(taskhash: &str, outhash: &str, name: &str) -> Value {
+    let unihash = hash(name);
     json!({ "report": { "method": "m", "taskhash": taskhash, "outhash": outhash, "unihash": unihash, "PN": "zlib" } })
 }
 
@@ -47,7 +53,7 @@ fn equal_outputs_share_a_unihash() {
     let mut client = Client::connect(&server);
     assert_eq!(client.ask(&json!({ "ping": {} })), json!({ "alive": true }));
     assert_eq!(client.ask(&json!({ "get": { "method": "m", "taskhash": "t1" } })), Value::Null);
-    let answer = |taskhash: &str, unihash: &str| json!({ "method": "m", "taskhash": taskhash, "unihash": unihash });
+    let answer = |taskhash: &str, name: &str| json!({ "method": "m", "taskhash": taskhash, "unihash": hash(name) });
     assert_eq!(client.ask(&report("t1", "o", "u1")), answer("t1", "u1"));
     assert_eq!(client.ask(&report("t2", "o", "u2")), answer("t2", "u1"));
     let mut other = Client::connect(&server);
@@ -55,8 +61,8 @@ fn equal_outputs_share_a_unihash() {
     let all = other.ask(&json!({ "get": { "method": "m", "taskhash": "t2", "all": true } }));
     assert_eq!((&all["outhash"], &all["PN"]), (&json!("o"), &json!("zlib")));
     let found = other.ask(&json!({ "get-outhash": { "method": "m", "outhash": "o", "taskhash": "t9" } }));
-    assert_eq!((&found["taskhash"], &found["unihash"]), (&json!("t1"), &json!("u1")));
-    let equal = json!({ "report-equiv": { "method": "m", "taskhash": "t3", "unihash": "u1" } });
+    assert_eq!((&found["taskhash"], &found["unihash"]), (&json!("t1"), &json!(hash("u1"))));
+    let equal = json!({ "report-equiv": { "method": "m", "taskhash": "t3", "unihash": hash("u1") } });
     assert_eq!(other.ask(&equal), answer("t3", "u1"));
     assert!(other.ask(&json!({ "get-stats": null }))["requests"]["num"].as_u64().unwrap() >= 4);
 }
@@ -68,9 +74,9 @@ fn streams_and_chunks() {
     client.ask(&report("t1", "o", "u1"));
     assert_eq!(client.ask(&json!({ "get-stream": null })), json!("ok"));
     client.send("m t1\nm t2\nEND\n");
-    assert_eq!([client.line(), client.line(), client.line()].map(Option::unwrap), ["u1", "", "ok"]);
+    assert_eq!([client.line(), client.line(), client.line()].map(Option::unwrap), [&hash("u1"), "", "ok"]);
     assert_eq!(client.ask(&json!({ "exists-stream": null })), json!("ok"));
-    client.send("u1\nu2\nEND\n");
+    client.send(&format!("{}\nu2\nEND\n", hash("u1")));
     assert_eq!([client.line(), client.line(), client.line()].map(Option::unwrap), ["true", "false", "ok"]);
 
     // A long message comes in chunks, and its answer goes in chunks.
@@ -83,7 +89,7 @@ fn streams_and_chunks() {
         client.send(&format!("{}\n", std::str::from_utf8(piece).unwrap()));
     }
     client.send("\n");
-    assert_eq!(serde_json::from_str::<Value>(&client.line().unwrap()).unwrap()["unihash"], "u5");
+    assert_eq!(serde_json::from_str::<Value>(&client.line().unwrap()).unwrap()["unihash"], hash("u5"));
     assert_eq!(
         client.ask(&json!({ "get": { "method": "m", "taskhash": "t5", "all": true } })),
         json!({ "chunk-stream": null })
@@ -108,6 +114,10 @@ fn bad_input_ends_the_connection() {
     assert!(refused["invoke-error"]["message"].as_str().unwrap().contains("taskhash"), "{refused}");
     assert_eq!(client.line(), None);
     let mut client = Client::connect(&server);
+    let mut injected = report("t", "o", "u");
+    injected["report"]["unihash"] = json!("${@os.system('true')}");
+    assert_eq!(client.ask(&injected), json!({ "invoke-error": { "message": "Invalid unihash" } }));
+    let mut client = Client::connect(&server);
     client.send("this is no JSON\n");
     assert_eq!(client.line(), None);
     let mut client = Client::connect(&server);
@@ -121,12 +131,12 @@ fn tokens_decide() {
     let access = Access::parse("bb write 0123456789abcdef-bb", Some(Role::Read)).unwrap();
     let server = Server::start(CacheOptions { access, ..CacheOptions::default() });
     let mut client = Client::connect(&server);
-    assert_eq!(client.ask(&report("t1", "o", "u1"))["unihash"], "u1", "answered, but not kept");
+    assert_eq!(client.ask(&report("t1", "o", "u1"))["unihash"], hash("u1"), "answered, but not kept");
     assert_eq!(client.ask(&json!({ "get": { "method": "m", "taskhash": "t1" } })), Value::Null);
     let auth = |token: &str| json!({ "auth": { "username": "bb", "token": token } });
     assert_eq!(client.ask(&auth("0123456789abcdef-bb"))["result"], true);
     client.ask(&report("t1", "o", "u1"));
-    assert_eq!(client.ask(&json!({ "get": { "method": "m", "taskhash": "t1" } }))["unihash"], "u1");
+    assert_eq!(client.ask(&json!({ "get": { "method": "m", "taskhash": "t1" } }))["unihash"], hash("u1"));
     let refused = client.ask(&json!({ "remove": { "where": { "method": "m" } } }));
     assert!(refused["invoke-error"].is_object(), "only administrators remove");
 }

@@ -17,7 +17,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn from_name(name: &str) -> Option<Self> {
+    /// `read`, `write` or `admin`.
+    pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "read" => Some(Self::Read),
             "write" => Some(Self::Write),

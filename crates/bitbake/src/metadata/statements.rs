@@ -82,10 +82,7 @@ impl Reader<'_> {
         let (operation, result) = match operator {
             Operator::Set | Operator::WeakDefault => ("set", written.clone()),
             Operator::Default => ("set?", self.current(store, assignment)?.unwrap_or_else(|| written.clone())),
-            Operator::Immediate => {
-                let mut copy = store.copy();
-                ("immediate", Value::Str(copy.expand(self.session, value)?))
-            }
+            Operator::Immediate => ("immediate", Value::Str(store.expand(self.session, value)?)),
             Operator::Append | Operator::Prepend | Operator::AppendDot | Operator::PrependDot => {
                 let old = self.current(store, assignment)?.filter(Value::truthy);
                 let old = text_value(old);
@@ -151,7 +148,14 @@ impl Reader<'_> {
         store.set_flag(self.session, name, Sym::new("lineno"), first.to_string().into(), origin)
     }
 
-    fn def(&mut self, store: &mut Store, name: Sym, text: &Text, (lines, digest): (u32, u64), origin: Origin) -> Result<()> {
+    fn def(
+        &mut self,
+        store: &mut Store,
+        name: Sym,
+        text: &Text,
+        (lines, digest): (u32, u64),
+        origin: Origin,
+    ) -> Result<()> {
         let before = origin.line.saturating_sub(lines + 1);
         store.define(name, Definition { text: Text::clone(text), digest, file: origin.file, line: before });
         store.set_flag(self.session, name, Sym::new("func"), one(), origin)?;

@@ -31,6 +31,35 @@ pub(super) struct Session {
     longest: f64,
 }
 
+/// What the lines of a stream ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    Get,
+    Exists,
+    Mark,
+}
+
+impl Stream {
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "get-stream" => Some(Self::Get),
+            "exists-stream" => Some(Self::Exists),
+            "gc-mark-stream" => Some(Self::Mark),
+            _ => None,
+        }
+    }
+}
+
+/// Unified hashes enter file names and signatures of other builds, so nothing but a SHA-256 is taken for one.
+fn checked(unihash: String) -> Result<String, Refused> {
+    let good = unihash.len() == 64 && unihash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if good { Ok(unihash) } else { Err(invalid_unihash()) }
+}
+
+fn invalid_unihash() -> Refused {
+    Refused::Client("Invalid unihash".into())
+}
+
 /// Why a request is refused; told to the client, which is then dropped.
 enum Refused {
     Client(String),
@@ -73,12 +102,8 @@ impl Session {
             let started = Instant::now();
             let (name, argument) =
                 message.as_object()?.iter().next().map(|(name, value)| (name.clone(), value.clone()))?;
-            match name.as_str() {
-                "get-stream" => self.stream(line, false).await?,
-                "exists-stream" => self.stream(line, true).await?,
-                _ => {}
-            }
-            if name.ends_with("-stream") {
+            if let Some(kind) = Stream::from_name(&name) {
+                self.stream(line, kind).await?;
                 continue;
             }
             let answer = self.answer(&name, argument).await;
@@ -128,8 +153,8 @@ impl Session {
     }
 
     /// Raw lines, one answer each, until `END`.
-    async fn stream<L: Line>(&mut self, line: &mut L, exists: bool) -> Option<()> {
-        let allowed = self.allow(Role::Read).is_ok();
+    async fn stream<L: Line>(&mut self, line: &mut L, kind: Stream) -> Option<()> {
+        let allowed = self.allow(if kind == Stream::Mark { Role::Admin } else { Role::Read }).is_ok();
         line.send_message(&json!(if allowed { "ok" } else { "denied" })).await?;
         if !allowed {
             return None;
@@ -140,12 +165,22 @@ impl Session {
                 return line.send_line("ok").await;
             }
             let started = Instant::now();
-            let answer = if exists {
-                self.ask(move |database| database.unihash_exists(&text)).await.map(|found| found.to_string())
-            } else {
-                let (method, taskhash) = text.split_once(' ')?;
-                let (method, taskhash) = (method.to_owned(), taskhash.to_owned());
-                self.ask(move |database| database.unihash(&method, &taskhash)).await.map(Option::unwrap_or_default)
+            let answer = match kind {
+                Stream::Exists => {
+                    self.ask(move |database| database.unihash_exists(&text)).await.map(|found| found.to_string())
+                }
+                Stream::Get => {
+                    let (method, taskhash) = text.split_once(' ')?;
+                    let (method, taskhash) = (method.to_owned(), taskhash.to_owned());
+                    self.ask(move |database| database.unihash(&method, &taskhash)).await.map(Option::unwrap_or_default)
+                }
+                Stream::Mark => {
+                    let marked: Value = serde_json::from_str(&text).ok()?;
+                    let mark = marked.get("mark")?.as_str()?.to_owned();
+                    let conditions = conditions(&marked);
+                    let count = self.ask(move |database| database.mark(&mark, &conditions)).await;
+                    count.map(|count| json!({ "count": count }).to_string())
+                }
             };
             self.count(started, answer.is_ok());
             line.send_line(&answer.ok()?).await?;
@@ -192,7 +227,7 @@ impl Session {
             "report" => self.report(&argument).await,
             "report-equiv" => {
                 self.allow(Role::Write)?;
-                let (method, taskhash, unihash) = (text("method")?, text("taskhash")?, text("unihash")?);
+                let (method, taskhash, unihash) = (text("method")?, text("taskhash")?, checked(text("unihash")?)?);
                 self.ask(move |database| {
                     let unihash = database.report_equivalent(&method, &taskhash, &unihash)?;
                     Ok(json!({ "taskhash": taskhash, "method": method, "unihash": unihash }))
@@ -204,8 +239,12 @@ impl Session {
     }
 
     async fn report(&self, argument: &Value) -> Result<Value, Refused> {
+        if argument.get("unihash").and_then(Value::as_str).is_none() {
+            return Err(invalid_unihash());
+        }
         let report = Report::of(argument)
             .ok_or_else(|| Refused::Client("`report` lacks method, taskhash, outhash or unihash".into()))?;
+        checked(report.unihash.clone())?;
         // Who may only read gets what would be the answer, and nothing is kept.
         let writable = self.allow(Role::Write).is_ok();
         self.allow(Role::Read)?;

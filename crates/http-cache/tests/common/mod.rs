@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
+use axum::serve::ListenerExt;
 use buildnet_cas::{Store, StoreOptions};
 use buildnet_http_cache::hash_equivalence::{self, Equivalences};
 use buildnet_reapi::{CacheOptions, CacheService};
@@ -35,7 +36,8 @@ impl Server {
         let equivalences = Equivalences::open(&service.dir().join("equivalences")).unwrap();
         let app = buildnet_reapi::router(service.clone())
             .merge(buildnet_http_cache::router_with(service.clone(), equivalences.clone()));
-        runtime.spawn(async move { axum::serve(listener, app).await });
+        runtime
+            .spawn(async move { axum::serve(listener.tap_io(|stream| stream.set_nodelay(true).unwrap()), app).await });
         runtime.spawn(hash_equivalence::serve(lines, service.clone(), equivalences));
         Self { service, authority, equivalence, dir, runtime }
     }

@@ -139,7 +139,7 @@ impl RemoteCache {
         self.max_batch
     }
 
-    fn failed(&self, action: &'static str, status: Status) -> RemoteError {
+    pub(crate) fn failed(&self, action: &'static str, status: Status) -> RemoteError {
         RemoteError::Call { action, target: self.target(), status: Box::new(status) }
     }
 

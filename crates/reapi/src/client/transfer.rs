@@ -132,6 +132,15 @@ impl RemoteCache {
                 _ => compressor = Compressor::Identity,
             }
         }
+        self.upload(digest, compressor, content).await
+    }
+
+    /// Stores a blob as a stream, as it is.
+    pub(crate) async fn write_plain(&self, digest: &Digest, blob: Bytes) -> Result<(), RemoteError> {
+        self.upload(digest, Compressor::Identity, blob).await
+    }
+
+    async fn upload(&self, digest: &Digest, compressor: Compressor, content: Bytes) -> Result<(), RemoteError> {
         let prefix = format!("uploads/{}/", uuid::Uuid::new_v4());
         let name = self.resource(&prefix, compressor, digest);
         let requests = pieces(name, content);
@@ -164,7 +173,7 @@ impl RemoteCache {
 }
 
 /// The requests of one upload.
-pub(crate) fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
+fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
     let count = content.len().div_ceil(PIECE).max(1);
     (0..count).map(move |index| {
         let start = index * PIECE;
