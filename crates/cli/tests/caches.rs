@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use buildnet_digest::DigestFunction;
+use buildnet_digest::{DigestFunction, reapi};
 use buildnet_reapi::RemoteCache;
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -71,6 +71,14 @@ async fn a_blob_written_over_grpc_is_read_over_http_and_the_other_way_round() {
     let digest = DigestFunction::Sha256.digest(&blob);
     assert_eq!(remote.find_missing(&[digest]).await.unwrap(), [digest]);
     remote.write(&[(digest, blob.clone())]).await.unwrap();
+    assert_eq!(remote.find_missing(&[digest]).await.unwrap(), []);
+    // HTTP names blobs by hash alone, and finds those that an action result named with their size.
+    let action = DigestFunction::Sha256.digest(b"an action");
+    let file = reapi::OutputFile { path: "out".to_owned(), digest: Some(digest.to_reapi()), ..Default::default() };
+    let result = reapi::ActionResult { output_files: vec![file], ..Default::default() };
+    remote.put_action_result(&action, &result).await.unwrap();
+    let (status, _) = daemon.http(&format!("GET /ac/{}", action.hex()), &daemon.address, b"");
+    assert_eq!(status, 200);
     let (status, body) = daemon.http(&format!("GET /cas/{}", digest.hex()), &daemon.address, b"");
     assert_eq!((status, body.as_slice()), (200, &*blob));
 
