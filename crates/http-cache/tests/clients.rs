@@ -283,13 +283,15 @@ genrule(name = "both", srcs = ["shout.txt", "text"], outs = ["both.txt"], cmd = 
     };
     let grpc = format!("--remote_cache=grpc://{}", server.authority);
     let over_grpc = [grpc.as_str(), "--remote_instance_name=main"];
-    let http = format!("--remote_cache=http://{}/main", server.authority);
-    for remote in [&over_grpc[..], &[http.as_str()]] {
+    let over_http = |instance: &str| format!("--remote_cache=http://{}/{instance}", server.authority);
+    for remote in [&over_grpc[..], &[over_http("other").as_str()]] {
         let first = build(remote);
         assert!(first.contains("2 processes: 2 local"), "{first}");
         let second = build(remote);
         assert!(second.contains("2 processes: 2 remote cache hit"), "{second}");
     }
+    let across = build(&[over_http("main").as_str()]);
+    assert!(across.contains("2 processes: 2 remote cache hit"), "written over gRPC, read over HTTP: {across}");
 }
 
 #[test]
