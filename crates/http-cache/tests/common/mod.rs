@@ -169,6 +169,30 @@ pub(crate) fn debian(name: &str, packages: &[&str]) -> Option<PathBuf> {
     })
 }
 
+/// A package from Debian with all that it depends on and the system lacks, unpacked; the root they are unpacked to.
+pub(crate) fn debian_with_dependencies(package: &str) -> Option<PathBuf> {
+    installed(&format!("debian-{package}-whole"), |dir| {
+        let archives = dir.join("archives");
+        fs::create_dir_all(archives.join("partial")).map_err(|error| error.to_string())?;
+        let place = format!("Dir::Cache::archives={}", archives.display());
+        succeed(
+            Command::new("apt-get").args(["install", "--yes", "--download-only", "--no-install-recommends"]).args([
+                "-o",
+                "Debug::NoLocking=1",
+                "-o",
+                &place,
+                package,
+            ]),
+        )?;
+        for entry in fs::read_dir(&archives).map_err(|error| error.to_string())?.flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "deb") {
+                succeed(Command::new("dpkg").arg("--extract").arg(entry.path()).arg(dir))?;
+            }
+        }
+        fs::remove_dir_all(archives).map_err(|error| error.to_string())
+    })
+}
+
 /// Runs a client; its standard output and error together. Panics with them when it fails.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
