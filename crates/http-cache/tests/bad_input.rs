@@ -23,8 +23,8 @@ const ENTRIES: [&str; 6] = [
     "/sstate/ab/cd/sstate%3Azlib%3A14%3Aabcd_package.tar.zst",
 ];
 
-/// Sends bytes as they are, closes its side, and returns what comes back.
-fn raw(server: &Server, text: &[u8]) -> String {
+/// Sends the beginning of a request, closes its side, and returns what comes back.
+fn broken_off(server: &Server, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(&server.authority).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.write_all(text).unwrap();
@@ -61,10 +61,10 @@ fn truncated_bodies_are_not_stored() {
     let large = bytes(7, 600_000);
     for path in ENTRIES {
         let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 700000\r\n\r\n");
-        let answer = raw(&server, &[head.as_bytes(), &large].concat());
+        let answer = broken_off(&server, &[head.as_bytes(), &large].concat());
         assert!(!answer.starts_with("HTTP/1.1 2"), "{path}: {answer}");
         let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
-        let answer = raw(&server, head.as_bytes());
+        let answer = broken_off(&server, head.as_bytes());
         assert!(!answer.starts_with("HTTP/1.1 2"), "{path}: {answer}");
         assert_eq!(server.curl(path, &[]).0, 404, "{path}");
     }
@@ -120,9 +120,14 @@ fn keys_do_not_leave_their_room() {
 fn empty_shared_state_is_refused_however_it_comes() {
     let server = Server::start(CacheOptions::default());
     assert_eq!(server.put("/sstate/ab/empty", b"", &[]), 400);
+    // Written by hand: curl does not end an empty body in chunks. The connection stays open for the answer.
+    let mut stream = TcpStream::connect(&server.authority).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let chunked = "PUT /sstate/ab/empty HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    let answer = raw(&server, chunked.as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    stream.write_all(chunked.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 400");
     assert_eq!(server.curl("/sstate/ab/empty", &[]).0, 404);
 }
 
