@@ -1,7 +1,7 @@
 //! The HTTP cache protocols of other build tools, one file each, over one store.
 //!
 //! Every protocol is there twice: at the addresses that its clients expect, for the default instance, and the same below
-//! `/i/{instance}/` (with `/` in the instance's name written as `%2F`). How each client is set up: `docs/http-cache.md`.
+//! `/i/{instance}/` (with `/` in the instance's name written as `%2F`). How each client is set up: `docs/remote-cache.md`.
 
 mod admin;
 mod bazel;
