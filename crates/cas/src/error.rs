@@ -55,7 +55,7 @@ pub enum CasError {
         expected: &'static str,
     },
     /// Any other failure of the file system.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -75,6 +75,11 @@ impl CasError {
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { dir: path },
             _ => Self::Io { action, path, source },
         }
+    }
+
+    /// Wraps a failure at a path that is not the store's own: the cache is then neither full nor read-only.
+    pub(crate) fn outside(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
     }
 
     /// Other content than promised.
@@ -134,6 +139,11 @@ impl Diagnostic for CasError {
             }
             Self::Io { source, path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("check owner and permissions of {}", path.display())
+            }
+            Self::Io { source, path, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                format!("free some space on the disk that holds {}", path.display())
             }
             Self::Io { .. } => return None,
         })

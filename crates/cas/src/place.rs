@@ -29,7 +29,7 @@ impl Core {
             (Sharing::ReadOnly, false) => 0o444,
             (Sharing::ReadOnly, true) => 0o555,
         };
-        let failed = |error| CasError::io("write", to, error);
+        let failed = |error| CasError::outside("write", to, error);
         if digest.size() <= PACK_LIMIT {
             let Some(bytes) = self.read(digest)? else { return Ok(false) };
             write_whole(to, mode, |file| file.write_all(&bytes)).map_err(failed)?;

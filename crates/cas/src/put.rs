@@ -102,7 +102,7 @@ impl Core {
                 break;
             }
             hasher.update(&buffer[..length]);
-            writer.write(&buffer[..length]).map_err(|error| CasError::io("store", path, error))?;
+            writer.write(&buffer[..length]).map_err(|error| CasError::io("write", &self.dir, error))?;
         }
         let digest = hasher.finish();
         if digest.size() <= PACK_LIMIT {

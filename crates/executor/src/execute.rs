@@ -33,7 +33,9 @@ pub struct Input {
     pub source: Option<Stamp>,
 }
 
-/// A tree of the host that the command sees read-only.
+/// A tree of the host that the command cannot change.
+///
+/// Inside the workspace a confined command may write to it, as many tools keep caches below `node_modules`; that is discarded.
 #[derive(Clone, Debug)]
 pub struct HostMount {
     /// Absolute path on the host.
@@ -184,9 +186,14 @@ impl Executor {
             let target = inside.join(&input.path);
             mounts.push(Mount { source: input.source.clone(), target, kind: MountKind::ReadOnly });
         }
-        for mount in &execution.host_mounts {
-            let target = inside.join(&mount.target);
-            mounts.push(Mount { source: mount.source.clone(), target, kind: MountKind::ReadOnly });
+        for (number, mount) in execution.host_mounts.iter().enumerate() {
+            let kind = if mount.target.is_relative() && mount.source.is_dir() {
+                let (upper, work) = root.discarded(number)?;
+                MountKind::Overlay { upper, work }
+            } else {
+                MountKind::ReadOnly
+            };
+            mounts.push(Mount { source: mount.source.clone(), target: inside.join(&mount.target), kind });
         }
         let mut had_state = false;
         for state in &execution.state {

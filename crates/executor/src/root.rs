@@ -74,6 +74,16 @@ impl ExecutionRoot {
         self.disk.join("work")
     }
 
+    /// Two new directories, for what is written to the host tree of this number and for the overlay's own use.
+    pub(crate) fn discarded(&self, number: usize) -> Result<(PathBuf, PathBuf), ExecutorError> {
+        let directory = self.disk.join("discarded").join(number.to_string());
+        let (upper, work) = (directory.join("upper"), directory.join("work"));
+        for part in [&upper, &work] {
+            fs::create_dir_all(part).map_err(ExecutorError::io("create", part.display().to_string()))?;
+        }
+        Ok((upper, work))
+    }
+
     /// Lays out the inputs, and the parents of what will be written.
     ///
     /// With `times` a copy gets as its modification time the time at which its source last changed in any way. A tool that keeps

@@ -6,6 +6,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
+use buildnet_reapi::{CacheError, Role};
+use futures::{StreamExt, stream};
 
 use crate::body::invalid;
 use crate::caller::{Caller, State};
@@ -21,12 +23,26 @@ async fn load(caller: Caller, headers: HeaderMap) -> Response {
     reply::get(&caller, PROTOCOL, &caller.key, &headers).await
 }
 
-async fn store(caller: Caller, headers: HeaderMap, body: Body) -> Response {
-    // BitBake takes an empty file for an error, so none is kept.
-    if headers.get("content-length").is_some_and(|length| length == "0") {
-        return reply::failure(&invalid("an empty object is no shared state"));
+async fn store(caller: Caller, body: Body) -> Response {
+    match refuse_empty(&caller, body).await {
+        Ok(body) => reply::put(&caller, PROTOCOL, &caller.key, body, StatusCode::CREATED).await,
+        Err(error) => reply::failure(&error),
     }
-    reply::put(&caller, PROTOCOL, &caller.key, body, StatusCode::CREATED).await
+}
+
+/// BitBake takes an empty file for an error, so none is kept. A chunked body does not tell its length: the first piece
+/// is waited for, and put back in front of the others.
+async fn refuse_empty(caller: &Caller, body: Body) -> Result<Body, CacheError> {
+    caller.allow(Role::Write)?;
+    let mut pieces = body.into_data_stream();
+    loop {
+        let piece = tokio::time::timeout(caller.state.limits().idle, pieces.next()).await;
+        match piece.map_err(|_| invalid("nothing came for too long"))? {
+            None => return Err(invalid("an empty object is no shared state")),
+            Some(Ok(piece)) if piece.is_empty() => {}
+            Some(first) => return Ok(Body::from_stream(stream::iter([first]).chain(pieces))),
+        }
+    }
 }
 
 async fn remove(caller: Caller) -> Response {

@@ -72,7 +72,7 @@ fn npm() {
     insta::assert_snapshot!("npm_data_interface", json(spec(&plan, "data:(interface)"), directory.path()));
     assert_eq!(
         spec(&plan, "@acme/util:(interface)").inputs[0].include,
-        ["package.json", "schema.json", "schema.json/**", "tsconfig*.json"]
+        ["**/*", "package.json", "schema.json", "schema.json/**", "tsconfig*.json"]
     );
 }
 

@@ -67,6 +67,22 @@ fn two_builds_at_once() {
     place.run(&["build"]).expect(0, &["6 instant"]);
 }
 
+#[test]
+fn checkouts_that_share_a_cache_at_once() {
+    let place = layers("one");
+    let others: Vec<_> = (0..4).map(|number| place.checkout(&format!("w{number}"), |_| true)).collect();
+    let children: Vec<_> = others.iter().map(|other| other.command(&["build"]).spawn().expect("it starts")).collect();
+    for child in children {
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for other in &others {
+        assert_right(&other.root, "one");
+    }
+    place.run(&["cache", "verify"]).expect(0, &[]);
+    place.run(&["build"]).expect(0, &["6 cached"]);
+}
+
 /// Ids of processes with this argument.
 fn processes(argument: &str) -> Vec<String> {
     let has = |directory: &Path| {

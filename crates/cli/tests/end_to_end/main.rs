@@ -2,6 +2,7 @@
 
 mod c_code_base;
 mod cargo_workspace;
+mod daemon_build;
 mod demo;
 mod faults;
 mod kills;

@@ -161,3 +161,38 @@ fn tests_lints_and_another_checkout() {
     assert_eq!(those(&restored, &["full", "incremental"]), "", "{restored:?}");
     assert!(other.read("packages/basket/dist/index.d.ts").contains("class Basket"));
 }
+
+#[test]
+fn project_references_and_caches_of_tools() {
+    let Some(place) = workspace() else { return };
+    for (name, dependencies, _) in PACKAGES {
+        let references: Vec<String> = dependencies.iter().map(|name| format!(r#"{{ "path": "../{name}" }}"#)).collect();
+        place.write(
+            &format!("packages/{name}/tsconfig.json"),
+            &format!(
+                r#"{{ "extends": "../../tsconfig.base.json", "include": ["src"], "references": [{}],
+  "compilerOptions": {{ "rootDir": "src", "outDir": "dist", "composite": true }} }}"#,
+                references.join(", ")
+            ),
+        );
+        let manifest = place.read(&format!("packages/{name}/package.json"));
+        place.write(&format!("packages/{name}/package.json"), &manifest.replace("tsc -p .\"", "tsc --build\""));
+    }
+    // As Babel, ESLint, Vite and others do.
+    place.write(
+        "packages/text/test.js",
+        "const fs = require('node:fs');\nfs.mkdirSync('../../node_modules/.cache/tool', { recursive: true });\n\
+         fs.writeFileSync('../../node_modules/.cache/tool/results', 'x');\n",
+    );
+    let built = place.tiers(&["build"]);
+    assert_eq!(those(&built, &["full"]), ALL, "{built:?}");
+    let tested = place.run(&["test"]).expect(0, &[]);
+    assert!(!tested.all().contains("warning"), "{}", tested.all());
+    assert!(!place.root().join("node_modules/.cache").exists(), "what tools keep for themselves is not ours to keep");
+    assert_eq!(those(&place.tiers(&["build"]), &["instant"]), ALL);
+    place.write(
+        "packages/money/src/index.ts",
+        "export const show = 1;\nexport type Money = string;\nexport const add = 2;\n",
+    );
+    place.run(&["build"]).expect(1, &["failed", "error TS"]);
+}

@@ -130,6 +130,13 @@ pub(crate) struct Checkout<'p> {
 }
 
 impl Checkout<'_> {
+    /// The program, in this checkout, its output taken.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.command_in(&self.root, arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     #[track_caller]
     pub(crate) fn tiers(&self, arguments: &[&str]) -> BTreeMap<String, String> {
         let arguments = [arguments, &["--json"]].concat();

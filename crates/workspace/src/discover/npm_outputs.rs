@@ -60,6 +60,8 @@ pub(super) struct Compiler {
     out_dir: Option<String>,
     declaration_dir: Option<String>,
     build_info: bool,
+    /// Whether other projects may refer to this one.
+    composite: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -118,6 +120,7 @@ pub(super) fn typescript(discovery: &mut Discovery<'_>, directory: &str) -> Opti
         path = next;
     }
     compiler.build_info = incremental.or(composite).unwrap_or(false);
+    compiler.composite = composite.unwrap_or(false);
     Some(compiler)
 }
 
@@ -143,6 +146,10 @@ pub(super) fn infer(
         outputs.extend(compiler.out_dir.iter().chain(&compiler.declaration_dir).cloned());
         if compiler.build_info {
             outputs.insert("*.tsbuildinfo".into());
+        }
+        if compiler.composite {
+            // `tsc --build` of a project that refers to this one compares its sources with its outputs.
+            interface.insert("**/*".into());
         }
     }
     for path in &named {

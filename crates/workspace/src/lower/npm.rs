@@ -102,7 +102,10 @@ fn show(workspace: &Workspace, root: &NpmRoot, package: &Package, spec: &mut Act
     let Facts::Npm(facts) = &package.facts else { return };
     let built = package.tasks.contains_key("build");
     let include = if built { facts.interface.clone() } else { vec!["**/*".into()] };
-    let exclude = vec!["**/node_modules/**".into()];
+    let mut exclude = vec!["**/node_modules/**".into()];
+    if built {
+        exclude.extend(facts.outputs.iter().flat_map(|output| [output.clone(), format!("{output}/**")]));
+    }
     spec.inputs.push(InputGroup { base: package.directory.clone(), include, exclude, gitignore: true });
     if facts.installed && !package.directory.is_empty() {
         spec.host_inputs.push(modules(workspace, root, &package.directory));
