@@ -79,6 +79,14 @@ pub enum Error {
         /// The system's words.
         message: String,
     },
+    /// Python code ran too long.
+    #[error("{what} ran for {seconds} s without end")]
+    TimeLimit {
+        /// The limit.
+        seconds: u64,
+        /// The function or expression.
+        what: String,
+    },
     /// The Python process could not be started, or died.
     #[error("the Python worker: {0}")]
     Worker(String),
@@ -87,9 +95,12 @@ pub enum Error {
 impl Diagnostic for Error {
     fn category(&self) -> ErrorCategory {
         match self {
-            Self::Parse { .. } | Self::Expansion { .. } | Self::Python { .. } | Self::Skip(_) | Self::Fatal(_) => {
-                ErrorCategory::User
-            }
+            Self::Parse { .. }
+            | Self::Expansion { .. }
+            | Self::Python { .. }
+            | Self::Skip(_)
+            | Self::Fatal(_)
+            | Self::TimeLimit { .. } => ErrorCategory::User,
             Self::Io { .. } | Self::Worker(_) => ErrorCategory::Environment,
         }
     }

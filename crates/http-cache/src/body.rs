@@ -199,7 +199,19 @@ fn range_of(headers: &HeaderMap, size: u64) -> Range {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_range_lies_within_the_blob(text in "(bytes=)?[0-9]{0,21}-?[0-9]{0,21}|[ -~]{0,30}", size in 0_u64..2000) {
+            let headers = HeaderMap::from_iter([(header::RANGE, text.parse().unwrap())]);
+            if let Range::Part(start, end) = range_of(&headers, size) {
+                prop_assert!(start < end && end <= size);
+            }
+        }
+    }
 
     #[test]
     fn ranges() {

@@ -76,7 +76,18 @@ async fn remove(caller: Caller) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_is_forty_digits_or_none(path in "(ac/)?([0-9a-w/]{0,70}|\\PC{0,40})") {
+            if let Some(key) = key_of(&path) {
+                prop_assert!(key.len() == 40 && key.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            }
+        }
+    }
 
     #[test]
     fn layouts_name_the_same_key() {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use buildnet_reapi::{Access, CacheOptions};
 
-use self::common::{Server, checkout, debian, npm, pypi, run};
+use self::common::{Server, checkout, debian, debian_with_dependencies, npm, overlaid, pypi, run};
 
 const C_FILES: [(&str, &str); 3] = [
     ("greet.h", "const char *greet(void);\n"),
@@ -283,11 +283,49 @@ genrule(name = "both", srcs = ["shout.txt", "text"], outs = ["both.txt"], cmd = 
     };
     let grpc = format!("--remote_cache=grpc://{}", server.authority);
     let over_grpc = [grpc.as_str(), "--remote_instance_name=main"];
-    let http = format!("--remote_cache=http://{}/main", server.authority);
-    for remote in [&over_grpc[..], &[http.as_str()]] {
+    let over_http = |instance: &str| format!("--remote_cache=http://{}/{instance}", server.authority);
+    for remote in [&over_grpc[..], &[over_http("other").as_str()]] {
         let first = build(remote);
         assert!(first.contains("2 processes: 2 local"), "{first}");
         let second = build(remote);
         assert!(second.contains("2 processes: 2 remote cache hit"), "{second}");
     }
+    let across = build(&[over_http("main").as_str()]);
+    assert!(across.contains("2 processes: 2 remote cache hit"), "written over gRPC, read over HTTP: {across}");
+}
+
+#[test]
+fn gradle_http_build_cache() {
+    let Some(root) = debian_with_dependencies("gradle") else { return };
+    let access = Access::parse("ci write 0123456789abcdef-gradle", None).unwrap();
+    let server = Server::start(CacheOptions { access, ..CacheOptions::default() });
+    let settings = format!(
+        "rootProject.name = 'house'\nbuildCache {{\n    local {{ enabled = false }}\n    remote(HttpBuildCache) {{\n        \
+         url = '{}'\n        push = true\n        credentials {{ username = 'ci'; password = '0123456789abcdef-gradle' }}\n    }}\n}}\n",
+        server.url("/gradle/")
+    );
+    let script = r#"
+@CacheableTask
+class Shout extends DefaultTask {
+    @InputFile @PathSensitive(PathSensitivity.RELATIVE) File from
+    @OutputFile File to
+    @TaskAction void run() { to.text = from.text.toUpperCase() }
+}
+task shout(type: Shout) { from = file('text'); to = file("$buildDir/shout.txt") }
+"#;
+    let build = || {
+        let dir = tempfile::tempdir().unwrap();
+        let project = dir.path().join("checkout");
+        checkout(&project, &[("settings.gradle", &settings), ("build.gradle", script), ("text", "hello\n")]);
+        let mut command = overlaid(&root, "/usr/share/gradle/bin/gradle")?;
+        command.current_dir(&project).env("HOME", dir.path());
+        command.args(["--no-daemon", "--build-cache", "--console=plain", "shout", "--gradle-user-home"]);
+        let text = run(command.arg(dir.path().join("home")));
+        assert_eq!(fs::read_to_string(project.join("build/shout.txt")).unwrap(), "HELLO\n");
+        Some(text)
+    };
+    let Some(first) = build() else { return };
+    assert!(first.contains("1 executed"), "{first}");
+    let second = build().unwrap();
+    assert!(second.contains(":shout FROM-CACHE"), "{second}");
 }

@@ -130,6 +130,10 @@ impl Access {
     /// `None` means that the request is to be turned away.
     pub fn identify(&self, headers: &HeaderMap) -> Option<Identity> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return self.anonymous() };
+        // Clients send some token because they must (Turborepo, Nx); where none is asked for, anything will do.
+        if self.tokens.is_empty() {
+            return self.anonymous();
+        }
         self.identify_secret(&value.to_str().ok().and_then(secret_of)?)
     }
 
@@ -139,7 +143,6 @@ impl Access {
         let token = self.tokens.iter().find(|token| token.secret == secret);
         match token {
             Some(token) => Some(token.identity.clone()),
-            // Clients send some token because they must (Turborepo, Nx); where none is asked for, any will do.
             None if self.tokens.is_empty() => self.anonymous(),
             None => None,
         }
@@ -194,6 +197,8 @@ mod tests {
         }
         assert_eq!(access.identify(&HeaderMap::new()).unwrap().role, Role::Read);
         assert_eq!(Access::parse(TOKENS, None).unwrap().identify(&HeaderMap::new()), None);
+        assert_eq!(Access::open().identify(&headers("Digest x")).unwrap().role, Role::Write, "no token is asked for");
+        assert_eq!(Access::parse("", None).unwrap().identify(&headers("Bearer x")), None);
     }
 
     #[test]

@@ -66,10 +66,16 @@ pub fn lookup_order<'a>(overlays: &'a [Overlay], instance: &'a str) -> impl Iter
     std::iter::once(instance).chain(below.filter(move |parent| *parent != instance))
 }
 
-/// The key under which the store keeps the result of `action` for an instance. The default instance's is the action
-/// itself, so that it shares results with local builds.
+/// The key under which the store keeps the result of `action` for an instance.
+///
+/// The action's size does not enter it: Bazel's HTTP protocol names actions by their hash alone, which stands for the size as well.
+/// In the default instance an action of BuildNet's own digest function is its own key, so that local builds share the result.
 pub fn action_key(instance: &str, action: &Digest) -> Digest {
-    if instance.is_empty() { *action } else { derive(action.function(), &["action", instance, &action.to_string()]) }
+    if instance.is_empty() && action.function() == DigestFunction::Blake3 {
+        *action
+    } else {
+        derive(action.function(), &["action", instance, &action.hex()])
+    }
 }
 
 /// The key of a named entry (of a protocol whose keys are no digests), whose blobs use `function`.

@@ -169,13 +169,12 @@ impl CacheService {
     /// Opens the cache over `store`. `dir` takes what the protocols keep beside it; it is created when missing.
     pub fn open(store: Store, dir: &Path, options: CacheOptions) -> Result<Self, CacheError> {
         let spool = dir.join("spool");
-        // What a killed process left half uploaded is of no use.
-        let _ = std::fs::remove_dir_all(&spool);
         std::fs::create_dir_all(&spool).map_err(|source| CacheError::Io {
             action: "create",
             path: spool.clone(),
             source,
         })?;
+        remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
         let in_flight = Arc::new(Semaphore::new(options.limits.max_in_flight));
         let inner = Inner {
@@ -397,6 +396,19 @@ impl CacheService {
     }
 }
 
+/// Removes what killed processes left half uploaded. Names start with the number of the process.
+fn remove_orphans(spool: &Path) {
+    for entry in std::fs::read_dir(spool).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.split_once('-')).map(|(process, _)| process);
+        let alive = process.is_some_and(|process| Path::new("/proc").join(process).exists());
+        if !alive {
+            // Somebody else may have removed it meanwhile.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn entry_of(key: &Digest, result: reapi::ActionResult) -> Option<NamedEntry> {
     let file = result.output_files.into_iter().next()?;
     let digest = Digest::from_reapi(key.function(), file.digest.as_ref()?).ok()?;
@@ -440,6 +452,21 @@ mod tests {
         assert_eq!(service.promote(&boss, "pr/1", "main", Some("nothing")).unwrap(), 0);
         assert_eq!(service.promote(&boss, "pr/1", "main", None).unwrap(), 1);
         assert_eq!(code("main"), Some(2));
+    }
+
+    #[test]
+    fn orphans_of_dead_processes_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("spool");
+        std::fs::create_dir_all(&spool).unwrap();
+        // Process 1 is alive wherever this runs; no process has so high a number (the kernel's limit is 2^22).
+        for name in ["1-0", "99999999-0", "nonsense"] {
+            std::fs::write(spool.join(name), "half").unwrap();
+        }
+        let service = service(dir.path());
+        let left: Vec<_> = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["1-0"]);
+        assert!(service.spool_path().starts_with(&spool));
     }
 
     #[test]

@@ -16,7 +16,7 @@ async fn every_workload_runs_alone_and_in_a_row() {
     let options = LoadOptions {
         in_flight: 8,
         connections: 2,
-        duration: Duration::from_secs(60),
+        duration: Duration::from_mins(1),
         requests: 20,
         large: 2 << 20,
         digests: 100,

@@ -9,7 +9,7 @@ use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
 use buildnet_daemon::process::{Lock, detach};
 use buildnet_daemon::server::routes::status::Health;
-use buildnet_daemon::server::{Access, App, router, serve};
+use buildnet_daemon::server::{Access, App, caches, router, serve};
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
 use clap::Args;
 use tokio::net::TcpListener;
@@ -106,12 +106,13 @@ async fn serve_until_stopped(args: &StartArgs, access: Access, context: &Context
     let service = Service::new(workbench, options);
     let stop = CancellationToken::new();
     let app = App::new(service.clone(), access, stop.clone());
+    let caches = caches(&app, context.token.as_deref())?;
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
     tokio::spawn(stop_on_signals(service, stop.clone()));
     if !args.background {
         print(&format!("BuildNet {} listens on http://{address}; Ctrl-C stops it.\n", buildnet_daemon::VERSION))?;
     }
-    serve(listener, router(app), stop)
+    serve(listener, router(app).merge(caches), stop)
         .await
         .map_err(|error| ErrorReport::environment("the daemon broke off").because(&error))
 }

@@ -37,7 +37,43 @@ pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Resp
     response
 }
 
+/// Lets a request to one of the cache protocols through or says why not: as [`guard`], but where there are tokens the protocols
+/// check them themselves, since each has its own way to carry one.
+pub async fn guard_caches(State(app): State<App>, request: Request, next: Next) -> Response {
+    let ends = request.extensions().get::<Ends>().copied();
+    let passed = keep_browsers_out(&app, request.headers())
+        .and_then(|()| if app.access().needs_token() { Ok(()) } else { same_user(&app, ends) });
+    match passed {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
 fn check(app: &App, path: &str, headers: &HeaderMap, ends: Option<Ends>) -> Result<(), Refusal> {
+    keep_browsers_out(app, headers)?;
+    let access = app.access();
+    if path == "/health" {
+        return Ok(());
+    }
+    // A program of another version might mean something else by its request. `/stop` is how one gets rid of the other.
+    if path != "/stop" && headers.get(VERSION_HEADER).is_some_and(|theirs| theirs != crate::VERSION) {
+        let report = ErrorReport::environment(format!("this daemon is version {}", crate::VERSION));
+        return Err(Refusal::new(StatusCode::CONFLICT, report));
+    }
+    if access.needs_token() {
+        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        if !access.admits(authorization) {
+            let report = ErrorReport::user("a token is needed").with_hint(
+                "Send it as \"Authorization: Bearer TOKEN\"; the buildnet program takes it from BUILDNET_TOKEN.",
+            );
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, report));
+        }
+        return Ok(());
+    }
+    same_user(app, ends)
+}
+
+fn keep_browsers_out(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     let access = app.access();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let loopback = access.listen().ip().is_loopback();
@@ -55,23 +91,11 @@ fn check(app: &App, path: &str, headers: &HeaderMap, ends: Option<Ends>) -> Resu
     if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
         return Err(forbidden("requests of other sites are refused"));
     }
-    if path == "/health" {
-        return Ok(());
-    }
-    // A program of another version might mean something else by its request. `/stop` is how one gets rid of the other.
-    if path != "/stop" && headers.get(VERSION_HEADER).is_some_and(|theirs| theirs != crate::VERSION) {
-        let report = ErrorReport::environment(format!("this daemon is version {}", crate::VERSION));
-        return Err(Refusal::new(StatusCode::CONFLICT, report));
-    }
-    if access.needs_token() {
-        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if !access.admits(authorization) {
-            let report = ErrorReport::user("a token is needed").with_hint(
-                "Send it as \"Authorization: Bearer TOKEN\"; the buildnet program takes it from BUILDNET_TOKEN.",
-            );
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, report));
-        }
-    } else if let Some(Ends { local, peer }) = ends
+    Ok(())
+}
+
+fn same_user(app: &App, ends: Option<Ends>) -> Result<(), Refusal> {
+    if let Some(Ends { local, peer }) = ends
         && let Some(user) = peer::owner_of_connection(peer, local)
         && user != app.user()
         && user != 0

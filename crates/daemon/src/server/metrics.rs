@@ -1,18 +1,21 @@
 //! Counters in the Prometheus text format (version 0.0.4).
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use buildnet_event::{BuildOutcome, Bus, Event, EventKind, TaskOutcome, Tier};
+use buildnet_reapi::CacheService;
 use parking_lot::Mutex;
 
 /// Upper bounds of the duration histogram's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
 /// What the daemon counts, from the events that it publishes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Metrics {
     counts: Mutex<Counts>,
+    /// The caches of other build tools, once they are served.
+    caches: OnceLock<CacheService>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -73,6 +76,12 @@ impl Metrics {
         }
     }
 
+    /// Shows the counters of the cache protocols, too.
+    pub fn serve_caches(&self, service: CacheService) {
+        // Served once in a process.
+        let _ = self.caches.set(service);
+    }
+
     /// Counts one event.
     pub fn observe(&self, event: &Event) {
         let mut counts = self.counts.lock();
@@ -111,6 +120,9 @@ impl Metrics {
         let mut page = String::new();
         // Writing to a string never fails.
         let _ = counts.write(gauges, &mut page);
+        if let Some(caches) = self.caches.get() {
+            page.push_str(&caches.metrics().render());
+        }
         page
     }
 }

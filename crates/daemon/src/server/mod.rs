@@ -4,6 +4,7 @@
 //! root, without a token; on any other address whoever holds the token. Browsers are kept out by the checks of [`guard`].
 
 pub mod access;
+pub mod caches;
 pub mod connections;
 pub mod guard;
 pub mod metrics;
@@ -14,6 +15,7 @@ pub mod routes;
 pub mod state;
 
 pub use access::{Access, AccessError};
+pub use caches::caches;
 pub use connections::serve;
 pub use routes::router;
 pub use state::App;

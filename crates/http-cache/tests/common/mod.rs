@@ -165,6 +165,33 @@ pub(crate) fn debian(name: &str, packages: &[&str]) -> Option<PathBuf> {
     })
 }
 
+/// A package from Debian with all that it depends on and that is not on this machine, unpacked.
+pub(crate) fn debian_with_dependencies(package: &str) -> Option<PathBuf> {
+    let plan = Command::new("apt-get").args(["install", "--simulate", "--no-install-recommends", package]).output();
+    let plan = plan.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let packages: Vec<&str> =
+        plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next()).collect();
+    if packages.is_empty() {
+        eprintln!("SKIPPED: {package} is not among this machine's Debian packages");
+        return None;
+    }
+    debian(package, &packages)
+}
+
+/// A command that sees the `/usr` of `root` over the machine's own, in a mount namespace of its own. `None`, loudly,
+/// where this is not allowed.
+pub(crate) fn overlaid(root: &Path, program: &str) -> Option<Command> {
+    let mount = format!("mount -t overlay overlay -o lowerdir={}/usr:/usr /usr", root.display());
+    let mut probe = Command::new("unshare");
+    if succeed(probe.args(["--mount", "sh", "-c", &mount])).is_err() {
+        eprintln!("SKIPPED: {program} needs an overlay over /usr, which is not allowed here");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{mount} && exec \"$0\" \"$@\""), program]);
+    Some(command)
+}
+
 /// Runs a client; its standard output and error together. Panics with them when it fails.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

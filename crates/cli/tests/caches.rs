@@ -1,0 +1,108 @@
+//! The daemon's one port is the cache of other build tools.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use buildnet_digest::{DigestFunction, reapi};
+use buildnet_reapi::RemoteCache;
+use bytes::Bytes;
+use tempfile::TempDir;
+
+struct Daemon {
+    process: Child,
+    address: String,
+    _place: TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        // Free a moment ago; taken by another in between, the daemon says so and the test fails.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let process = Command::new(env!("CARGO_BIN_EXE_buildnet"))
+            .arg("-C")
+            .arg(place.path())
+            .arg("--cache-dir")
+            .arg(place.path().join("cache"))
+            .args(["start", "--listen", &address])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Self { process, address, _place: place };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(&daemon.address).is_err() {
+            assert!(Instant::now() < deadline, "the daemon does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon
+    }
+
+    fn http(&self, request: &str, host: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let split = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+        (status, answer[split + 4..].to_vec())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_blob_written_over_grpc_is_read_over_http_and_the_other_way_round() {
+    let daemon = Daemon::start();
+    let remote = RemoteCache::connect(&format!("grpc://{}", daemon.address), None).await.unwrap();
+    let blob = Bytes::from_static(b"from a gRPC client");
+    let digest = DigestFunction::Sha256.digest(&blob);
+    assert_eq!(remote.find_missing(&[digest]).await.unwrap(), [digest]);
+    remote.write(&[(digest, blob.clone())]).await.unwrap();
+    assert_eq!(remote.find_missing(&[digest]).await.unwrap(), []);
+    // HTTP names blobs by hash alone, and finds those that an action result named with their size.
+    let action = DigestFunction::Sha256.digest(b"an action");
+    let file = reapi::OutputFile { path: "out".to_owned(), digest: Some(digest.to_reapi()), ..Default::default() };
+    let result = reapi::ActionResult { output_files: vec![file], ..Default::default() };
+    remote.put_action_result(&action, &result).await.unwrap();
+    let (status, _) = daemon.http(&format!("GET /ac/{}", action.hex()), &daemon.address, b"");
+    assert_eq!(status, 200);
+    let (status, body) = daemon.http(&format!("GET /cas/{}", digest.hex()), &daemon.address, b"");
+    assert_eq!((status, body.as_slice()), (200, &*blob));
+
+    let other = b"from an HTTP client";
+    let digest = DigestFunction::Sha256.digest(other);
+    let (status, _) = daemon.http(&format!("PUT /cas/{}", digest.hex()), &daemon.address, other);
+    assert_eq!(status, 200);
+    assert_eq!(remote.read(&[digest]).await.unwrap()[&digest], other.as_slice());
+}
+
+#[test]
+fn a_page_whose_name_was_rebound_to_loopback_is_kept_out_of_the_caches() {
+    let daemon = Daemon::start();
+    let digest = DigestFunction::Sha256.digest(b"x").hex();
+    let (status, _) = daemon.http(&format!("PUT /cas/{digest}"), "evil.example", b"x");
+    assert_eq!(status, 403);
+    let (status, _) = daemon.http(&format!("GET /cas/{digest}"), &daemon.address, b"");
+    assert_eq!(status, 404);
+}
+
+#[test]
+fn a_blob_that_is_not_what_its_digest_says_is_refused() {
+    let daemon = Daemon::start();
+    let digest = DigestFunction::Sha256.digest(b"x").hex();
+    let (status, _) = daemon.http(&format!("PUT /cas/{digest}"), &daemon.address, b"poison");
+    assert_eq!(status, 400);
+}
