@@ -19,16 +19,22 @@ impl WithDaemon {
         let address = listener.local_addr().expect("it is bound").to_string();
         drop(listener);
         let daemon = Self::start(&place, &address);
-        Self { place, address, daemon }
+        let with = Self { place, address, daemon };
+        with.wait();
+        with
     }
 
     fn start(place: &Place, address: &str) -> std::process::Child {
         let mut command = place.command(&["start", "--listen", address]);
         command.env_remove("BUILDNET_NO_DAEMON").stdout(Stdio::null()).stderr(Stdio::null());
-        let daemon = command.spawn().expect("it starts");
+        command.spawn().expect("it starts")
+    }
+
+    /// Until the daemon listens; how long that takes is not judged, but that it comes is.
+    fn wait(&self) {
         for _ in 0..600 {
-            if std::net::TcpStream::connect(address).is_ok() {
-                return daemon;
+            if std::net::TcpStream::connect(&self.address).is_ok() {
+                return;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
@@ -97,6 +103,7 @@ fn a_daemon_that_is_killed() {
         with.run(&["build"]).expect(0, &[]);
         assert_right(with.place.root(), &seed);
         with.daemon = WithDaemon::start(&with.place, &with.address);
+        with.wait();
     }
 }
 

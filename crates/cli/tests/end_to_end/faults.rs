@@ -102,7 +102,7 @@ fn a_file_that_may_not_be_read() {
     let place = one("cat in.txt > out/text");
     place.write("p/locked.txt", "locked");
     let locked = place.root().join("p/locked.txt");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("it is ours");
     let run = || {
         if !is_root() {
             return place.run(&["build"]);
@@ -116,8 +116,9 @@ fn a_file_that_may_not_be_read() {
         command.envs(build.get_envs().filter_map(|(name, value)| Some((name, value?))));
         Ended::of(&mut command)
     };
+    // The last bit of a mode lets others search a directory and run a program.
     let reachable = |path: &Path| {
-        path.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0))
+        path.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() % 2 == 1))
     };
     if is_root() && !reachable(Path::new(env!("CARGO_BIN_EXE_buildnet"))) {
         return skip("another user cannot reach the program");

@@ -17,14 +17,19 @@ pub(crate) fn layers(seed: &str) -> Place {
     let place = Place::new();
     let mut configuration = String::from("packages:\n");
     for (name, dependencies) in PACKAGES {
-        let others: String = dependencies.iter().map(|name| format!(" ../{name}/out/text")).collect();
+        let others: Vec<String> = dependencies.iter().map(|name| format!("../{name}/out/text")).collect();
+        let others = others.join(" ");
+        let times = (1..=TIMES).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
         let list = dependencies.join(", ");
-        configuration += &format!(
-            "  - name: {name}\n    path: {name}\n    dependencies: [{list}]\n    output_dir: out\n    build_cmd: |\n      \
-             mkdir -p out/deep\n      cat in.txt{others} > out/text\n      for i in {}; do cat out/text; done > out/large\n      \
-             echo {name} > out/deep/name\n      ln -s ../text out/deep/link\n",
-            (1..=TIMES).map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
-        );
+        let head = format!("  - name: {name}\n    path: {name}\n    dependencies: [{list}]\n    output_dir: out\n");
+        let script = [
+            "mkdir -p out/deep",
+            &format!("cat in.txt {others} > out/text"),
+            &format!("for i in {times}; do cat out/text; done > out/large"),
+            &format!("echo {name} > out/deep/name"),
+            "ln -s ../text out/deep/link",
+        ];
+        configuration += &(head + "    build_cmd: |\n      " + &script.join("\n      ") + "\n");
         place.write(&format!("{name}/in.txt"), &input(name));
     }
     place.write("buildnet.yaml", &configuration);
@@ -47,7 +52,9 @@ pub(crate) fn expected(seed: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for (name, dependencies) in PACKAGES {
         let mut text = input(if name == "a" { seed } else { name });
-        dependencies.iter().for_each(|dependency| text += &texts[dependency]);
+        for dependency in dependencies {
+            text += &texts[dependency];
+        }
         files.insert(PathBuf::from(format!("{name}/out/text")), text.clone().into_bytes());
         files.insert(PathBuf::from(format!("{name}/out/large")), text.repeat(TIMES).into_bytes());
         files.insert(PathBuf::from(format!("{name}/out/deep/name")), format!("{name}\n").into_bytes());

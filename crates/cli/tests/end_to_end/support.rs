@@ -50,7 +50,9 @@ impl Place {
     /// A workspace with these files.
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
         let place = Self::new();
-        files.iter().for_each(|(path, text)| place.write(path, text));
+        for (path, text) in files {
+            place.write(path, text);
+        }
         place
     }
 
