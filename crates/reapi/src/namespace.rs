@@ -116,8 +116,12 @@ mod tests {
     #[test]
     fn keys_differ_by_each_part_and_cannot_be_named() {
         let action = DigestFunction::Sha256.digest(b"action");
-        assert_eq!(action_key("", &action), action);
+        let own = DigestFunction::Blake3.digest(b"action");
+        assert_eq!(action_key("", &own), own, "local builds share the default instance");
+        let by_hash_alone = Digest::new(action.function(), action.hash(), 1);
+        assert_eq!(action_key("a", &action), action_key("a", &by_hash_alone), "as Bazel names it over HTTP");
         let keys = [
+            action_key("", &action),
             action_key("a", &action),
             action_key("b", &action),
             named_key(DigestFunction::Sha256, "a", "b", "c"),
