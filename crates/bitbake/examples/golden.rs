@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use buildnet_bitbake::config::{BuildDir, Options, RecipeFile};
+use std::sync::Mutex;
+
+use buildnet_bitbake::config::{BuildDir, Options, ParseOptions, RecipeFile};
+use buildnet_bitbake::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks};
+use buildnet_bitbake::recipe::RecipeInfo;
 use buildnet_bitbake::metadata::Finalised;
 use buildnet_bitbake::python::Session;
 use buildnet_bitbake::signature::RecipeSignatures;
@@ -68,6 +72,53 @@ fn build_directory(oecore: &Path) -> PathBuf {
     std::fs::write(conf.join("local.conf"), local).expect("local.conf can be written");
     std::fs::write(conf.join("sanity.conf"), "").expect("sanity.conf can be written");
     directory
+}
+
+/// Compares the task graph of core-image-minimal.
+fn compare_tasks(dir: &BuildDir, infos: Vec<RecipeInfo>, tasks: &Path, oecore: &Path) -> Result<()> {
+    let mut universe = Universe::new(dir, infos)?;
+    let target = std::env::var("BUILDNET_GOLDEN_TARGET").unwrap_or_else(|_| "core-image-minimal".into());
+    let closure = Closure::of(&mut universe, &[&target])?;
+    for problem in &closure.problems {
+        eprintln!("{problem}");
+    }
+    for message in universe.take_messages() {
+        eprintln!("{}", message.text);
+    }
+    let graph = TaskGraph::new(&universe, &closure, &[(&target, "do_build")])?;
+    let hashed = hash_tasks(&mut universe, &closure, &graph)?;
+    let mut ours: BTreeMap<&str, &HashedTask> = hashed.iter().map(|task| (task.id.as_str(), task)).collect();
+    let (mut total, mut found, mut depends, mut files, mut hashes) = (0, 0, 0, 0, 0);
+    let mut shown = 0;
+    for line in std::fs::read_to_string(tasks).expect("the tasks can be read").lines() {
+        let row: Json = serde_json::from_str(&line.replace("{OECORE}", &oecore.display().to_string())).expect("a line is JSON");
+        total += 1;
+        let id = row["task"].as_str().unwrap_or_default();
+        let Some(task) = ours.remove(id) else {
+            eprintln!("missing: {id}");
+            continue;
+        };
+        found += 1;
+        let want: Vec<(String, String)> = serde_json::from_value(row["deps"].clone()).expect("dependencies");
+        let got: Vec<(String, String)> = task.depends.iter().map(|d| (d.name.clone(), d.id.clone())).collect();
+        let want_files: Vec<(String, String)> = serde_json::from_value(row["files"].clone()).expect("files");
+        let mut got_files: Vec<(String, String)> = task.files.iter().map(|f| (f.path.clone(), f.md5.clone())).collect();
+        let mut sorted_files = want_files.clone();
+        sorted_files.sort();
+        got_files.sort();
+        depends += usize::from(want == got);
+        files += usize::from(sorted_files == got_files);
+        hashes += usize::from(row["taskhash"] == task.taskhash.as_str());
+        if (want != got || sorted_files != got_files) && shown < 20 {
+            shown += 1;
+            eprintln!("{id}:\n  got  {got:?} {got_files:?}\n  want {want:?} {sorted_files:?}");
+        }
+    }
+    for id in ours.keys().take(20) {
+        eprintln!("too much: {id}");
+    }
+    println!("tasks: {found} of {total}, {} too many; dependencies {depends}, files {files}, taskhash {hashes}", ours.len());
+    Ok(())
 }
 
 /// Compares basehashes, and what enters them, with the full output of `golden_parse.py` over the same checkout.
@@ -174,33 +225,47 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
         eprintln!("{}: {}", message.level, message.text);
     }
     eprintln!("configuration: {:?}; {} recipes", start.elapsed(), dir.recipes().len());
-    let mut expected = by_recipe(&dir, rows);
-    let chosen: Vec<&RecipeFile> = dir
-        .recipes()
-        .iter()
-        .filter(|recipe| wanted.is_empty() || wanted.iter().any(|w| recipe.path.ends_with(w)))
-        .collect();
-    let mut session = dir.session(true);
-    let mut counts = Counts::default();
-    for recipe in chosen {
-        match dir.read_recipe(&mut session, recipe, None) {
-            Ok(variants) => {
-                for mut variant in variants {
-                    let key = (recipe.path.clone(), variant.variant.clone());
-                    match expected.remove(&key) {
-                        Some(row) => check(&mut session, &mut variant, &row, &key, &mut counts),
-                        None => eprintln!("{} {}: BitBake has no such variant", key.0, key.1),
-                    }
-                }
+    let expected = by_recipe(&dir, rows);
+    let is_wanted = |recipe: &RecipeFile| wanted.is_empty() || wanted.iter().any(|w| recipe.path.ends_with(w));
+    let chosen: Vec<usize> = (0..dir.recipes().len()).filter(|index| is_wanted(&dir.recipes()[*index])).collect();
+    let threads = std::env::var("BUILDNET_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let options = ParseOptions { threads, sign: true };
+    let read = Instant::now();
+    let counts = Mutex::new(Counts::default());
+    let expected = Mutex::new(expected);
+    let keep = |session: &mut Session, recipe: &RecipeFile, variant: &mut Finalised| {
+        let key = (recipe.path.clone(), variant.variant.clone());
+        let row = expected.lock().expect("no comparison panics").remove(&key);
+        if std::env::var_os("BUILDNET_NO_COMPARE").is_none() {
+            match row {
+                Some(row) => check(session, variant, &row, &key, &mut counts.lock().expect("no comparison panics")),
+                None => eprintln!("{} {}: BitBake has no such variant", key.0, key.1),
             }
+        }
+        RecipeInfo::of(session, recipe, variant)
+    };
+    let outcomes = dir.each_recipe(Some(&chosen), options, keep);
+    eprintln!("recipes: {:?}", read.elapsed());
+    let mut counts = counts.into_inner().expect("no comparison panics");
+    let mut infos = Vec::new();
+    for outcome in outcomes {
+        let path = &dir.recipes()[outcome.recipe].path;
+        for message in outcome.messages.iter().filter(|m| m.level >= 30) {
+            eprintln!("{path}: {}: {}", message.level, message.text);
+        }
+        match outcome.variants {
+            Ok(variants) => infos.extend(variants),
             Err(error) => {
                 counts.variants += 1;
-                eprintln!("{}: {error}", recipe.path);
+                eprintln!("{path}: {error}");
             }
         }
-        for message in session.messages.drain(..).filter(|m| m.level >= 30) {
-            eprintln!("{}: {}: {}", recipe.path, message.level, message.text);
-        }
+    }
+    let mut session = dir.session(true);
+    if let Some(tasks) = std::env::var_os("BUILDNET_GOLDEN_TASKS") {
+        let graph = Instant::now();
+        compare_tasks(&dir, infos, Path::new(&tasks), oecore)?;
+        eprintln!("graph: {:?}", graph.elapsed());
     }
     if let Some(raw) = std::env::var_os("BUILDNET_GOLDEN_RAW") {
         compare_values(&dir, &mut session, Path::new(&raw))?;

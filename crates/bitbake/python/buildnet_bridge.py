@@ -94,17 +94,53 @@ def revive(value):
     return value
 
 
+# The running conversation: answers given in advance, how many of them were taken, and writes that were not sent yet.
+_script = []
+_taken = 0
+_writes = []
+
+
 def call(operation, *arguments):
-    send(("c", operation) + arguments)
+    """Asks, and waits for the answer."""
+    global _script, _taken, _writes
+    request = (operation,) + arguments
+    if _taken < len(_script):
+        known, answer = _script[_taken]
+        if known == request:
+            _taken += 1
+            return told(answer)
+    message = ("c", _taken, _writes) + request
+    _script, _taken, _writes = [], 0, []
+    send(message)
     while True:
         message = receive()
-        tag = message[0]
-        if tag == "v":
-            value = message[1]
-            return value if type(value) is str or value is None else revive(value)
-        if tag == "x":
-            raise error_of(message[1], message[2])
+        if message[0] in ("v", "x"):
+            _script = message[-1]
+            _taken = 0
+            return told(message)
         serve(message)
+
+
+def tell(operation, *arguments):
+    """Writes, without waiting."""
+    global _script, _taken
+    request = (operation,) + arguments
+    if _taken < len(_script):
+        known, answer = _script[_taken]
+        if known == request:
+            _taken += 1
+            told(answer)
+            return
+        # What was told in advance may be otherwise after this write.
+        del _script[_taken:]
+    _writes.append(request)
+
+
+def told(answer):
+    if answer[0] == "v":
+        value = answer[1]
+        return value if type(value) is str or value is None else revive(value)
+    raise error_of(answer[1], answer[2])
 
 
 def error_of(kind, text):
@@ -125,14 +161,18 @@ def error_of(kind, text):
 
 def serve(message):
     """Carries out one request and sends its result."""
+    global _script, _taken, _writes
+    outer = (_script, _taken, _writes)
+    _script, _taken, _writes = message[1], 0, []
     try:
-        value = REQUESTS[message[0]](*message[1:])
-        answer = ("r", value, list(_dead))
+        value = REQUESTS[message[0]](*message[2:])
+        answer = ("r", _taken, _writes, list(_dead), value)
     except SystemExit as error:
-        answer = ("e", "SystemExit", str(error.code), "", list(_dead))
+        answer = ("e", _taken, _writes, list(_dead), "SystemExit", str(error.code), "")
     except BaseException as error:
-        answer = ("e",) + describe(error) + (list(_dead),)
+        answer = ("e", _taken, _writes, list(_dead)) + describe(error)
     del _dead[:]
+    _script, _taken, _writes = outer
     send(answer)
 
 
@@ -169,19 +209,19 @@ class DataSmart(MutableMapping):
         return call("get", self._handle, var, bool(expand), bool(noweakdefault), bool(parsing))
 
     def setVar(self, var, value, **loginfo):
-        call("set", self._handle, var, value, bool(loginfo.get("parsing")), *_place(loginfo))
+        tell("set", self._handle, var, value, bool(loginfo.get("parsing")), *_place(loginfo))
 
     def appendVar(self, var, value, **loginfo):
-        call("set", self._handle, var + ":append", value, True, *_place(loginfo))
+        tell("set", self._handle, var + ":append", value, True, *_place(loginfo))
 
     def prependVar(self, var, value, **loginfo):
-        call("set", self._handle, var + ":prepend", value, True, *_place(loginfo))
+        tell("set", self._handle, var + ":prepend", value, True, *_place(loginfo))
 
     def delVar(self, var, **loginfo):
-        call("del", self._handle, var, *_place(loginfo))
+        tell("del", self._handle, var, *_place(loginfo))
 
     def renameVar(self, key, newkey, **loginfo):
-        call("rename", self._handle, key, newkey, *_place(loginfo))
+        tell("rename", self._handle, key, newkey, *_place(loginfo))
 
     def getVarFlag(self, var, flag, expand=True, noweakdefault=False, parsing=False, retparser=False):
         if not flag:
@@ -192,16 +232,16 @@ class DataSmart(MutableMapping):
         return call("getflag", self._handle, var, flag, bool(expand), bool(noweakdefault), bool(parsing))
 
     def setVarFlag(self, var, flag, value, **loginfo):
-        call("setflag", self._handle, var, flag, value, *_place(loginfo))
+        tell("setflag", self._handle, var, flag, value, *_place(loginfo))
 
     def appendVarFlag(self, var, flag, value, **loginfo):
-        call("appendflag", self._handle, var, flag, value, *_place(loginfo))
+        tell("appendflag", self._handle, var, flag, value, *_place(loginfo))
 
     def prependVarFlag(self, var, flag, value, **loginfo):
-        call("prependflag", self._handle, var, flag, value, *_place(loginfo))
+        tell("prependflag", self._handle, var, flag, value, *_place(loginfo))
 
     def delVarFlag(self, var, flag, **loginfo):
-        call("delflag", self._handle, var, flag, *_place(loginfo))
+        tell("delflag", self._handle, var, flag, *_place(loginfo))
 
     def setVarFlags(self, var, flags, **loginfo):
         for flag in flags:
@@ -212,7 +252,7 @@ class DataSmart(MutableMapping):
         return call("flags", self._handle, var, list(expand) if expand else [], bool(internalflags)) or None
 
     def delVarFlags(self, var, **loginfo):
-        call("delflags", self._handle, var, *_place(loginfo))
+        tell("delflags", self._handle, var, *_place(loginfo))
 
     def expand(self, s, varname=None):
         if not isinstance(s, str) or "${" not in s:
@@ -242,10 +282,10 @@ class DataSmart(MutableMapping):
         return copy
 
     def setVarFilter(self, var, filter):
-        call("setfilter", self._handle, var, filter or "")
+        tell("setfilter", self._handle, var, filter or "")
 
     def expandVarref(self, variable, parents=False):
-        call("expandvarref", self._handle, variable)
+        tell("expandvarref", self._handle, variable)
 
     def localkeys(self):
         return iter(call("keys", self._handle))
@@ -413,7 +453,7 @@ def define(functions):
         exec(code, names)
 
 
-def request_eval(handle, code, name, functions):
+def request_eval(handle, functions, code, name):
     define(functions)
     compiled = _expressions.get(code)
     if compiled is None:
@@ -424,13 +464,33 @@ def request_eval(handle, code, name, functions):
     return str(eval(compiled, names, DataContext(d, names)))
 
 
-def request_run(handle, name, text, file, line, functions):
+def request_run(handle, functions, name, text, file, line):
     define(functions)
     define([(name, text, file, line)])
     context()[name](DataSmart(handle))
 
 
-def request_event(handle, name, text, file, line, functions, cls, arguments):
+def lazy_event(cls):
+    """An event whose attributes are made when the first one is asked for: most handlers look at none."""
+    lazy = _compiled.get(cls)
+    if lazy is None:
+
+        class Lazy(cls):
+            def __getattr__(self, name):
+                if "_made" in self.__dict__ or name.startswith("__"):
+                    raise AttributeError(name)
+                self.__dict__["_made"] = True
+                cls.__init__(self, *call("arguments"))
+                return getattr(self, name)
+
+        Lazy.__name__ = cls.__name__
+        Lazy.__qualname__ = cls.__qualname__
+        Lazy.__module__ = cls.__module__
+        lazy = _compiled[cls] = Lazy
+    return lazy.__new__(lazy)
+
+
+def request_event(handle, functions, name, text, file, line, cls):
     import bb.event
 
     define(functions)
@@ -441,7 +501,7 @@ def request_event(handle, name, text, file, line, functions, cls, arguments):
         names = {}
         exec(code, context(), names)
         handler = _compiled[key] = names[name]
-    event = getattr(bb.event, cls)(*arguments)
+    event = lazy_event(getattr(bb.event, cls))
     d = DataSmart(handle)
     event.data = d
     handler(event, d)

@@ -12,7 +12,7 @@ class Forward(logging.Handler):
         import buildnet_bridge
 
         if record.levelno >= logging.INFO:
-            buildnet_bridge.call("log", record.levelno, record.getMessage())
+            buildnet_bridge.tell("log", record.levelno, record.getMessage())
 
 
 def main():

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Place, Result};
 use crate::metadata::is_kind;
-use crate::python::{LibraryFunction, Session};
+use crate::python::{LibraryFunction, Memory, Programs, Session};
 use crate::scan::{CallVisitor, Visited};
 use crate::syntax::{Parsed, parse_conf, parse_recipe};
 use crate::{CodeRefs, Sym, Text, Value, scan};
@@ -27,6 +27,9 @@ pub struct Shared {
     shell: RwLock<FxHashMap<Text, Arc<BTreeSet<Text>>>>,
     filtered: RwLock<FxHashMap<(Text, Text), Text>>,
     library: RwLock<FxHashMap<Text, Arc<LibraryFunction>>>,
+    pub(crate) programs: Programs,
+    /// What Python code did so far.
+    pub(crate) memory: Memory,
     visiting: RwLock<FxHashSet<Text>>,
     warned: Mutex<FxHashSet<String>>,
     /// The environment BuildNet was started with.
@@ -111,6 +114,11 @@ impl Shared {
             }
             library.insert(Arc::clone(&function.name), Arc::new(function));
         }
+    }
+
+    /// The source text of a function of a layer's Python library.
+    pub(crate) fn library_source(&self, name: &str) -> Option<Text> {
+        self.library.read().get(name).map(|function| Arc::clone(&function.source))
     }
 
     /// The functions of the layers' Python libraries.

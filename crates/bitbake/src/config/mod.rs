@@ -2,9 +2,11 @@
 
 mod base;
 mod environment;
+mod every;
 mod layers;
 mod patterns;
 
 pub use base::{BuildDir, Options};
+pub use every::{Outcome, ParseOptions};
 pub use layers::{Layer, RecipeFile};
 pub(crate) use patterns::matches_start;

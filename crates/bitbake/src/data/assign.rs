@@ -330,7 +330,7 @@ impl Store {
         self.vars.get(&var).map_or(Value::None, |variable| operations_value(variable.operations(keyword)))
     }
 
-    pub(crate) fn define(&mut self, function: Sym, text: Text, file: Sym, line: u32) {
-        Arc::make_mut(&mut self.functions).insert(function, Definition { text, file, line });
+    pub(crate) fn define(&mut self, function: Sym, definition: Definition) {
+        Arc::make_mut(&mut self.functions).insert(function, definition);
     }
 }

@@ -28,5 +28,6 @@ mod tests;
 pub use expand::scan_references;
 pub use history::{Entry, History};
 pub use lookup::Lookup;
+pub(crate) use store::Definition;
 pub use store::{Evaluate, NoPython, Origin, Store};
 pub use variable::{Operation, Variable};

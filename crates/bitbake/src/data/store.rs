@@ -121,6 +121,7 @@ pub(crate) struct Anonymous {
 #[derive(Clone, Debug)]
 pub(crate) struct Definition {
     pub(crate) text: Text,
+    pub(crate) digest: u64,
     pub(crate) file: Sym,
     /// Lines before the text in its file.
     pub(crate) line: u32,

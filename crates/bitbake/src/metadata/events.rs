@@ -39,7 +39,7 @@ impl Reader<'_> {
         let handlers = Arc::clone(&store.handlers);
         for handler in handlers.iter() {
             if handler.mask.is_empty() || handler.mask.iter().any(|event| *event == id || event == "*") {
-                self.session.handle_event(store, handler, class, arguments.to_vec())?;
+                self.session.handle_event(store, handler, class, arguments)?;
             }
         }
         Ok(())

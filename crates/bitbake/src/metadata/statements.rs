@@ -1,7 +1,7 @@
 //! Carrying out one statement.
 
 use super::files::{Reader, defer, list, text_value};
-use crate::data::{Lookup, Origin, Store};
+use crate::data::{Definition, Lookup, Origin, Store};
 use crate::error::{Error, Result};
 use crate::syntax::{Assignment, Function, Operator, Statement, StatementKind};
 use crate::{Sym, Text, Value};
@@ -19,7 +19,7 @@ impl Reader<'_> {
         match &statement.kind {
             StatementKind::Assign(assignment) => self.assign(store, assignment, origin),
             StatementKind::Function(function) => self.function(store, function, file, statement.line),
-            StatementKind::Def { name, text, lines } => self.def(store, *name, text, *lines, origin),
+            StatementKind::Def { name, text, lines, digest } => self.def(store, *name, text, (*lines, *digest), origin),
             StatementKind::Include { files, required } => {
                 self.include(store, file, files, statement.line, required.then_some("include required"))
             }
@@ -151,9 +151,9 @@ impl Reader<'_> {
         store.set_flag(self.session, name, Sym::new("lineno"), first.to_string().into(), origin)
     }
 
-    fn def(&mut self, store: &mut Store, name: Sym, text: &Text, lines: u32, origin: Origin) -> Result<()> {
+    fn def(&mut self, store: &mut Store, name: Sym, text: &Text, (lines, digest): (u32, u64), origin: Origin) -> Result<()> {
         let before = origin.line.saturating_sub(lines + 1);
-        store.define(name, Text::clone(text), origin.file, before);
+        store.define(name, Definition { text: Text::clone(text), digest, file: origin.file, line: before });
         store.set_flag(self.session, name, Sym::new("func"), one(), origin)?;
         store.set_flag(self.session, name, Sym::new("python"), one(), origin)?;
         store.set_parsing(self.session, name, Value::Str(Text::clone(text)), origin)?;

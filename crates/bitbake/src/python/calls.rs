@@ -71,6 +71,10 @@ impl Session {
                 }
                 return Ok(self.adopt(store));
             }
+            "arguments" => {
+                let arguments = self.open.last().map(|open| Arc::clone(&open.arguments)).unwrap_or_default();
+                return Ok(Value::List(arguments));
+            }
             "new" => return Ok(self.adopt(Store::new(false))),
             _ => {}
         }

@@ -6,11 +6,16 @@
 //! and calls nest to any depth on the same pipes.
 
 mod calls;
+mod conversation;
 mod marshal;
+mod memo;
+mod native;
 mod runtime;
 mod session;
 mod worker;
 
+pub(crate) use memo::Memory;
+pub(crate) use native::Programs;
 pub use runtime::Runtime;
-pub use session::{Handler, LibraryFunction, Message, Session};
+pub use session::{Evaluations, Handler, LibraryFunction, Message, Session};
 pub use worker::Launch;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::conversation::{Code, Conversation};
+use super::native;
 use super::worker::{Launch, Worker};
 use crate::data::{Evaluate, Store};
 use crate::error::{Error, PythonError, Result};
@@ -42,6 +44,8 @@ pub struct Session {
     pub(crate) shared: Arc<Shared>,
     launch: Launch,
     worker: Option<Worker>,
+    /// The conversations that are open, innermost last.
+    pub(super) open: Vec<Conversation>,
     pub(super) stores: FxHashMap<u32, Store>,
     pub(super) next_handle: u32,
     /// The functions that the worker knows, by name.
@@ -52,6 +56,21 @@ pub struct Session {
     pub(crate) signer: Option<Generator>,
     /// What was logged and not yet taken.
     pub messages: Vec<Message>,
+    /// How inline expressions were evaluated.
+    pub evaluations: Evaluations,
+    /// Evaluate in Python, too, what was evaluated without it, and compare.
+    check_native: bool,
+}
+
+/// How many inline expressions were evaluated in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evaluations {
+    /// Without Python.
+    pub native: u64,
+    /// By Python.
+    pub python: u64,
+    /// Of those done in both ways ([`Session::check_native`]), how many came out differently. None should.
+    pub different: u64,
 }
 
 impl Session {
@@ -61,6 +80,7 @@ impl Session {
             shared,
             launch,
             worker: None,
+            open: Vec::new(),
             stores: FxHashMap::default(),
             next_handle: 0,
             known: FxHashMap::default(),
@@ -68,6 +88,8 @@ impl Session {
             libraries: Vec::new(),
             signer: None,
             messages: Vec::new(),
+            evaluations: Evaluations::default(),
+            check_native: false,
         }
     }
 
@@ -76,7 +98,13 @@ impl Session {
     pub fn fork(&self) -> Self {
         let mut other = Self::new(Arc::clone(&self.shared), self.launch.clone());
         other.libraries.clone_from(&self.libraries);
+        other.check_native = self.check_native;
         other
+    }
+
+    /// From here on, has Python evaluate every inline expression, also those that need no Python, and counts the differences.
+    pub fn check_native(&mut self) {
+        self.check_native = true;
     }
 
     /// Imports a layer's Python library (`addpylib`).
@@ -113,19 +141,14 @@ impl Session {
 
     /// Runs an anonymous or named Python function of the metadata: `name(d)`.
     pub fn run(&mut self, store: &mut Store, name: Sym, text: &Text, file: Sym, line: u32) -> Result<()> {
-        let functions = self.missing_functions(store);
-        let build = |handle| {
-            vec![
-                "run".into(),
-                handle,
-                name.as_str().into(),
-                Value::Str(Arc::clone(text)),
-                file.as_str().into(),
-                Value::Int(line.into()),
-                functions,
-            ]
-        };
-        self.with_store(store, build, name.as_str()).map(drop)
+        let code = Code { text: Text::clone(text), what: name.as_str(), arguments: Arc::default() };
+        let rest = vec![
+            name.as_str().into(),
+            Value::Str(Arc::clone(text)),
+            file.as_str().into(),
+            Value::Int(line.into()),
+        ];
+        self.execute(store, &code, "run", rest).map(drop)
     }
 
     /// Runs an event handler.
@@ -134,41 +157,30 @@ impl Session {
         store: &mut Store,
         handler: &Handler,
         class: &str,
-        arguments: Vec<Value>,
+        arguments: &[Value],
     ) -> Result<()> {
-        let functions = self.missing_functions(store);
-        let build = |handle| {
-            vec![
-                "event".into(),
-                handle,
-                handler.name.as_str().into(),
-                Value::Str(Arc::clone(&handler.text)),
-                handler.file.as_str().into(),
-                Value::Int(handler.line.into()),
-                functions,
-                class.into(),
-                Value::List(Arc::new(arguments)),
-            ]
+        let code = Code {
+            text: format!("{class} {}", handler.text).into(),
+            what: handler.name.as_str(),
+            arguments: Arc::new(arguments.to_vec()),
         };
-        self.with_store(store, build, handler.name.as_str()).map(drop)
+        let rest = vec![
+            handler.name.as_str().into(),
+            Value::Str(Arc::clone(&handler.text)),
+            handler.file.as_str().into(),
+            Value::Int(handler.line.into()),
+            class.into(),
+        ];
+        self.execute(store, &code, "event", rest).map(drop)
     }
 
-    fn with_store(&mut self, store: &mut Store, build: impl FnOnce(Value) -> Vec<Value>, what: &str) -> Result<Value> {
-        if store.handle == 0 {
-            self.next_handle += 1;
-            store.handle = self.next_handle;
-        }
-        let handle = store.handle;
-        let mut request = build(Value::Int(handle.into()));
-        self.stores.insert(handle, std::mem::take(store));
-        let result = self.request(std::mem::take(&mut request), what);
-        if let Some(back) = self.stores.remove(&handle) {
-            *store = back;
-        }
-        result
+    fn eval_in_python(&mut self, store: &mut Store, text: &str, var: Option<Sym>) -> Result<Value> {
+        let code = Code { text: text.into(), what: text, arguments: Arc::default() };
+        let name = var.map_or_else(|| "<expansion>".to_owned(), |var| format!("Var <{var}>"));
+        self.execute(store, &code, "eval", vec![text.into(), name.into()])
     }
 
-    fn worker(&mut self) -> Result<()> {
+    pub(super) fn worker(&mut self) -> Result<()> {
         if self.worker.is_none() {
             self.worker = Some(Worker::start(&self.launch)?);
             self.known.clear();
@@ -181,7 +193,7 @@ impl Session {
     }
 
     /// Functions of the store that the worker does not know, or knows otherwise.
-    fn missing_functions(&mut self, store: &Store) -> Value {
+    pub(super) fn missing_functions(&mut self, store: &Store) -> Value {
         let from = Arc::as_ptr(&store.functions) as usize;
         if self.known_from == Some(from) && self.worker.is_some() {
             return Value::List(Arc::default());
@@ -207,34 +219,7 @@ impl Session {
         Value::List(Arc::new(missing))
     }
 
-    fn request(&mut self, request: Vec<Value>, what: &str) -> Result<Value> {
-        self.worker()?;
-        self.send(&Value::Tuple(Arc::new(request)))?;
-        loop {
-            let message = self.receive()?;
-            let Value::Tuple(parts) = &message else { return Err(Error::Worker("a message is not a tuple".into())) };
-            match parts.first().and_then(Value::as_str) {
-                Some("r") => {
-                    self.bury(parts.get(2));
-                    return Ok(parts.get(1).cloned().unwrap_or(Value::None));
-                }
-                Some("e") => {
-                    self.bury(parts.get(4));
-                    return Err(raised(parts, what));
-                }
-                Some("c") => {
-                    let answer = match self.serve(&parts[1..]) {
-                        Ok(value) => vec!["v".into(), value],
-                        Err(error) => refusal(&error),
-                    };
-                    self.send(&Value::Tuple(Arc::new(answer)))?;
-                }
-                _ => return Err(Error::Worker("a message of an unknown kind".into())),
-            }
-        }
-    }
-
-    fn send(&mut self, message: &Value) -> Result<()> {
+    pub(super) fn send(&mut self, message: &Value) -> Result<()> {
         let result = self
             .worker
             .as_mut()
@@ -242,7 +227,7 @@ impl Session {
         self.drop_dead(result)
     }
 
-    fn receive(&mut self) -> Result<Value> {
+    pub(super) fn receive(&mut self) -> Result<Value> {
         let result = self.worker.as_mut().map_or_else(|| Err(Error::Worker("is not running".into())), Worker::receive);
         self.drop_dead(result)
     }
@@ -255,7 +240,7 @@ impl Session {
     }
 
     /// Drops the copies that Python no longer holds.
-    fn bury(&mut self, dead: Option<&Value>) {
+    pub(super) fn bury(&mut self, dead: Option<&Value>) {
         if let Some(Value::List(handles)) = dead {
             for handle in handles.iter() {
                 if let Value::Int(handle) = handle
@@ -304,7 +289,7 @@ fn library_function(row: &Value) -> Option<LibraryFunction> {
     })
 }
 
-fn raised(parts: &[Value], what: &str) -> Error {
+pub(super) fn raised(parts: &[Value], what: &str) -> Error {
     let text = |index: usize| parts.get(index).map(|v| v.to_text().to_string()).unwrap_or_default();
     match text(1).as_str() {
         "SkipRecipe" => Error::Skip(text(2)),
@@ -316,22 +301,28 @@ fn raised(parts: &[Value], what: &str) -> Error {
     }
 }
 
-fn refusal(error: &Error) -> Vec<Value> {
-    let (kind, text) = match error {
-        Error::Skip(reason) => ("skip", reason.clone()),
-        Error::Expansion { .. } => ("expansion", error.to_string()),
-        Error::Parse { .. } => ("parse", error.to_string()),
-        _ => ("fatal", error.to_string()),
-    };
-    vec!["x".into(), kind.into(), text.into()]
-}
-
 impl Evaluate for Session {
     fn eval(&mut self, store: &mut Store, code: &str, var: Option<Sym>) -> Result<Value> {
-        let functions = self.missing_functions(store);
-        let name = var.map_or_else(|| "<expansion>".to_owned(), |var| format!("Var <{var}>"));
-        let build = |handle| vec!["eval".into(), handle, code.into(), name.into(), functions];
-        self.with_store(store, build, code)
+        let shared = Arc::clone(&self.shared);
+        let program = shared.programs.get(code, &|name| shared.library_source(name));
+        let native = match &program {
+            Some(program) => native::evaluate(self, store, program)?,
+            None => None,
+        };
+        if let Some(value) = native {
+            self.evaluations.native += 1;
+            if self.check_native {
+                let python = self.eval_in_python(store, code, var)?;
+                if python != value {
+                    self.evaluations.different += 1;
+                    let text = format!("{code} is {value:?} without Python, {python:?} with it");
+                    self.messages.push(Message { level: 40, text });
+                }
+            }
+            return Ok(value);
+        }
+        self.evaluations.python += 1;
+        self.eval_in_python(store, code, var)
     }
 
     fn code_refs(&mut self, code: &str) -> Result<Arc<CodeRefs>> {

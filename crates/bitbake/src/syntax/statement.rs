@@ -94,6 +94,8 @@ pub enum StatementKind {
         text: Text,
         /// How many lines the text has.
         lines: u32,
+        /// A digest of the text, to tell definitions apart.
+        digest: u64,
     },
 }
 

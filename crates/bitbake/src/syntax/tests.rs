@@ -89,7 +89,7 @@ fn functions() {
 fn a_def_ends_where_text_begins_again() {
     let parsed = parse_recipe("def f(d):\n    return 1\n\n# note\nA = \"x\"\n", "");
     assert_eq!(parsed.statements.len(), 2);
-    let StatementKind::Def { name, text, lines } = &parsed.statements[0].kind else { panic!("no def") };
+    let StatementKind::Def { name, text, lines, .. } = &parsed.statements[0].kind else { panic!("no def") };
     assert_eq!(
         (name.as_str(), &**text, *lines, parsed.statements[0].line),
         ("f", "def f(d):\n    return 1\n\n# note", 4, 5)

@@ -1,0 +1,358 @@
+//! Running code: what it asks, what it is told, and what it is told in advance.
+//!
+//! A message to Python and back costs more than most answers are worth. So Python gets a script along with the code: the answers it
+//! will probably ask for, as far as they can be known now. It takes them in order, without a message, as long as it asks exactly
+//! that; writes it collects until it needs an answer that is not in the script, or is done.
+
+use std::sync::Arc;
+
+use super::memo::{Answer, Key, Node, Outcome, Request, Step, Tree, is_fickle, is_read};
+use super::session::{Session, raised};
+use crate::data::Store;
+use crate::error::{Error, Result};
+use crate::{Sym, Text, Value};
+
+/// So many answers are given in advance at most.
+const SCRIPT: usize = 400;
+
+/// Code to run.
+pub(super) struct Code<'a> {
+    /// Its text: the same text does the same.
+    pub(super) text: Text,
+    /// What to call it in errors.
+    pub(super) what: &'a str,
+    /// What an event handler's event is made of.
+    pub(super) arguments: Arc<Vec<Value>>,
+}
+
+/// A conversation with running code.
+pub(super) struct Conversation {
+    /// The datastores it may name; the first is its own.
+    handles: Vec<u32>,
+    pub(super) arguments: Arc<Vec<Value>>,
+    trace: Vec<(Request, Answer)>,
+    script: Vec<(Request, Answer)>,
+    /// Where in the tree of known conversations it is, or would be if the last answer were the usual one.
+    at: Option<Arc<Node>>,
+    /// Whether what it does can be remembered.
+    sound: bool,
+}
+
+impl Session {
+    /// Runs code against a store, or does what it did the last time it was told the same.
+    pub(super) fn execute(&mut self, store: &mut Store, code: &Code<'_>, kind: &str, rest: Vec<Value>) -> Result<Value> {
+        let tree = (!is_fickle(&code.text)).then(|| self.shared.memory.tree(self.key(store, &code.text)));
+        if store.handle == 0 {
+            self.next_handle += 1;
+            store.handle = self.next_handle;
+        }
+        let handle = store.handle;
+        self.stores.insert(handle, std::mem::take(store));
+        self.open.push(Conversation {
+            handles: vec![handle],
+            arguments: Arc::clone(&code.arguments),
+            trace: Vec::new(),
+            script: Vec::new(),
+            at: None,
+            sound: tree.is_some(),
+        });
+        let result = match tree.as_ref().and_then(|tree| self.recall(tree)) {
+            Some(Outcome::Value(value)) => Ok(value),
+            Some(Outcome::Skip(reason)) => Err(Error::Skip(reason)),
+            None => self.run_python(code, kind, rest, tree.as_deref()),
+        };
+        let conversation = self.open.pop();
+        if let Some(back) = self.stores.remove(&handle) {
+            *store = back;
+        }
+        // Copies that only a remembered conversation made have no owner in Python.
+        if let Some(conversation) = conversation
+            && conversation.at.is_none()
+        {
+            for copy in &conversation.handles[1..] {
+                self.stores.remove(copy);
+            }
+        }
+        result
+    }
+
+    /// A request that concerns no store and is not worth remembering.
+    pub(super) fn request(&mut self, mut request: Vec<Value>, what: &str) -> Result<Value> {
+        let tag = request.remove(0);
+        self.open.push(Conversation {
+            handles: Vec::new(),
+            arguments: Arc::default(),
+            trace: Vec::new(),
+            script: Vec::new(),
+            at: None,
+            sound: false,
+        });
+        let mut message = vec![tag, Value::List(Arc::default())];
+        message.append(&mut request);
+        let result = self.converse(message, what);
+        self.open.pop();
+        result
+    }
+
+    /// The text, and the metadata's functions that it reaches.
+    fn key(&self, store: &Store, text: &Text) -> Key {
+        let mut reached: Vec<(Sym, u64)> = Vec::new();
+        let mut waiting = vec![self.shared.memory.names(text)];
+        while let Some(names) = waiting.pop() {
+            for name in names.iter() {
+                if let Some(definition) = store.functions.get(name)
+                    && !reached.iter().any(|(known, _)| known == name)
+                {
+                    reached.push((*name, definition.digest));
+                    waiting.push(self.shared.memory.names(&definition.text));
+                }
+            }
+        }
+        reached.sort_unstable();
+        (Text::clone(text), reached)
+    }
+
+    fn current(&mut self) -> &mut Conversation {
+        self.open.last_mut().expect("a conversation is open while its code runs")
+    }
+
+    /// Walks the tree with the store's answers. The outcome, when the whole conversation is known.
+    fn recall(&mut self, tree: &Tree) -> Option<Outcome> {
+        let mut node = Arc::clone(&tree.root);
+        loop {
+            let request = match node.step.get() {
+                None => break,
+                Some(Step::End(outcome)) => {
+                    tree.hit();
+                    return Some(outcome.clone());
+                }
+                Some(Step::Ask(request)) => Arc::clone(request),
+            };
+            let answer = self.perform(&request);
+            let known = answer.key().and_then(|key| node.after(&key));
+            let usual = node.expected();
+            self.current().trace.push((request, answer));
+            match known {
+                Some(next) => node = next,
+                None => {
+                    node = usual.unwrap_or_default();
+                    break;
+                }
+            }
+        }
+        self.current().at = Some(node);
+        None
+    }
+
+    fn run_python(&mut self, code: &Code<'_>, kind: &str, rest: Vec<Value>, tree: Option<&Tree>) -> Result<Value> {
+        let handle = self.current().handles[0];
+        let Some(store) = self.stores.remove(&handle) else { return Err(Error::Worker("a datastore is gone".into())) };
+        let functions = self.missing_functions(&store);
+        self.stores.insert(handle, store);
+        let so_far = std::mem::take(&mut self.current().trace);
+        let script = self.script(so_far);
+        let mut message = vec![kind.into(), script, Value::Int(handle.into()), functions];
+        message.extend(rest);
+        let result = self.converse(message, code.what);
+        let conversation = self.current();
+        // From here on Python owns the copies.
+        conversation.at.get_or_insert_default();
+        let outcome = match &result {
+            Ok(value) => Some(Outcome::Value(value.clone())),
+            Err(Error::Skip(reason)) => Some(Outcome::Skip(reason.clone())),
+            Err(_) => None,
+        };
+        if let Some(tree) = tree {
+            tree.learn(&conversation.trace, outcome.filter(|_| conversation.sound));
+        }
+        result
+    }
+
+    /// Answers in advance: those given so far, and those that usually come next, up to the next write.
+    fn script(&mut self, so_far: Vec<(Request, Answer)>) -> Value {
+        let mut script = so_far;
+        let mut at = self.current().at.clone();
+        let mut ahead = 0;
+        while let Some(node) = at {
+            let Some(Step::Ask(request)) = node.step.get() else { break };
+            let operation = request.first().and_then(Value::as_str).unwrap_or_default();
+            if !is_read(operation) || ahead == SCRIPT || !self.knows_stores(request) {
+                break;
+            }
+            let answer = self.perform(request);
+            if matches!(answer, Answer::Refused(..)) {
+                break;
+            }
+            at = answer.key().and_then(|key| node.after(&key)).or_else(|| node.expected());
+            script.push((Arc::clone(request), answer));
+            ahead += 1;
+        }
+        let rows = script.iter().map(|(request, answer)| self.script_row(request, answer)).collect();
+        self.current().script = script;
+        Value::List(Arc::new(rows))
+    }
+
+    fn script_row(&self, request: &Request, answer: &Answer) -> Value {
+        let request = Value::Tuple(Arc::new(self.with_handles(request)));
+        Value::Tuple(Arc::new(vec![request, Value::Tuple(Arc::new(self.answer_parts(answer)))]))
+    }
+
+    fn answer_parts(&self, answer: &Answer) -> Vec<Value> {
+        match answer {
+            Answer::Value(value) => vec!["v".into(), value.clone()],
+            Answer::Store(number) => {
+                let handle = self.open.last().and_then(|open| open.handles.get(*number)).copied().unwrap_or_default();
+                vec!["v".into(), Value::Int(handle.into())]
+            }
+            Answer::Refused(kind, text) => vec!["x".into(), (*kind).into(), text.as_str().into()],
+        }
+    }
+
+    fn knows_stores(&self, request: &Request) -> bool {
+        let known = self.open.last().map_or(0, |open| open.handles.len());
+        !matches!(request.get(1), Some(Value::Int(number)) if usize::try_from(*number).is_ok_and(|number| number >= known))
+    }
+
+    /// A request with the handles that Python knows, instead of numbers in the conversation.
+    fn with_handles(&self, request: &Request) -> Vec<Value> {
+        let mut parts = request.to_vec();
+        if names_store(&parts)
+            && let Some(Value::Int(number)) = parts.get(1)
+            && let Some(handle) = usize::try_from(*number).ok().and_then(|at| self.open.last()?.handles.get(at))
+        {
+            parts[1] = Value::Int((*handle).into());
+        }
+        parts
+    }
+
+    /// Carries out a request that names stores by their number in the conversation.
+    fn perform(&mut self, request: &Request) -> Answer {
+        let parts = self.with_handles(request);
+        let makes_store = matches!(parts.first().and_then(Value::as_str), Some("copy" | "new" | "origenv"));
+        match self.serve(&parts) {
+            Ok(Value::Int(handle)) if makes_store => {
+                let conversation = self.current();
+                conversation.handles.push(u32::try_from(handle).unwrap_or_default());
+                Answer::Store(conversation.handles.len() - 1)
+            }
+            Ok(value) => Answer::Value(value),
+            Err(error) => refused(&error),
+        }
+    }
+
+    /// A request as Python sent it, with numbers in the conversation instead of handles.
+    fn numbered(&mut self, parts: &[Value]) -> Request {
+        let mut parts = parts.to_vec();
+        if names_store(&parts)
+            && let Some(Value::Int(handle)) = parts.get(1)
+        {
+            let handle = u32::try_from(*handle).unwrap_or_default();
+            let conversation = self.current();
+            let number = conversation.handles.iter().position(|known| *known == handle).unwrap_or_else(|| {
+                // A store from elsewhere: what it says depends on more than this conversation.
+                conversation.sound = false;
+                conversation.handles.push(handle);
+                conversation.handles.len() - 1
+            });
+            parts[1] = Value::Int(i64::try_from(number).unwrap_or_default());
+        }
+        Arc::new(parts)
+    }
+
+    fn note(&mut self, request: Request, answer: Answer) {
+        let conversation = self.current();
+        if let Some(node) = conversation.at.take() {
+            let expected = matches!(node.step.get(), Some(Step::Ask(known)) if *known == request);
+            if expected {
+                conversation.at = answer.key().and_then(|key| node.after(&key)).or_else(|| node.expected());
+            }
+        }
+        if conversation.sound {
+            conversation.trace.push((request, answer));
+        }
+    }
+
+    /// What Python did since its last message: answers taken from the script, then writes.
+    fn catch_up(&mut self, taken: Option<&Value>, writes: Option<&Value>) -> Option<Answer> {
+        let taken = match taken {
+            Some(Value::Int(taken)) => usize::try_from(*taken).unwrap_or_default(),
+            _ => 0,
+        };
+        let mut script = std::mem::take(&mut self.current().script);
+        script.truncate(taken);
+        if self.current().sound {
+            self.current().trace.extend(script);
+        }
+        let mut refusal = None;
+        if let Some(Value::List(writes)) = writes {
+            for write in writes.iter() {
+                let Value::Tuple(parts) = write else { continue };
+                let request = self.numbered(parts);
+                let answer = self.perform(&request);
+                if matches!(answer, Answer::Refused(..)) && refusal.is_none() {
+                    refusal = Some(answer.clone());
+                    // Python hears of it only with its next question.
+                    self.current().sound = false;
+                }
+                self.note(request, answer);
+            }
+        }
+        refusal
+    }
+
+    /// Sends a request and answers what is asked until its result is there.
+    fn converse(&mut self, message: Vec<Value>, what: &str) -> Result<Value> {
+        self.worker()?;
+        self.send(&Value::Tuple(Arc::new(message)))?;
+        loop {
+            let message = self.receive()?;
+            let Value::Tuple(parts) = &message else { return Err(Error::Worker("a message is not a tuple".into())) };
+            match parts.first().and_then(Value::as_str) {
+                Some("r") => {
+                    let refusal = self.catch_up(parts.get(1), parts.get(2));
+                    self.bury(parts.get(3));
+                    return match refusal {
+                        Some(Answer::Refused("skip", reason)) => Err(Error::Skip(reason)),
+                        Some(Answer::Refused(_, text)) => Err(Error::Fatal(text)),
+                        _ => Ok(parts.get(4).cloned().unwrap_or(Value::None)),
+                    };
+                }
+                Some("e") => {
+                    self.catch_up(parts.get(1), parts.get(2));
+                    self.bury(parts.get(3));
+                    return Err(raised(&parts[3..], what));
+                }
+                Some("c") => {
+                    let refusal = self.catch_up(parts.get(1), parts.get(2));
+                    let answer = match refusal {
+                        Some(refusal) => refusal,
+                        None => {
+                            let request = self.numbered(&parts[3..]);
+                            let answer = self.perform(&request);
+                            self.note(request, answer.clone());
+                            answer
+                        }
+                    };
+                    let mut reply = self.answer_parts(&answer);
+                    let script = self.script(Vec::new());
+                    reply.push(script);
+                    self.send(&Value::Tuple(Arc::new(reply)))?;
+                }
+                _ => return Err(Error::Worker("a message of an unknown kind".into())),
+            }
+        }
+    }
+}
+
+fn names_store(parts: &[Value]) -> bool {
+    !matches!(parts.first().and_then(Value::as_str), Some("log" | "new" | "origenv" | "arguments"))
+}
+
+fn refused(error: &Error) -> Answer {
+    match error {
+        Error::Skip(reason) => Answer::Refused("skip", reason.clone()),
+        Error::Expansion { .. } => Answer::Refused("expansion", error.to_string()),
+        Error::Parse { .. } => Answer::Refused("parse", error.to_string()),
+        _ => Answer::Refused("fatal", error.to_string()),
+    }
+}

@@ -1,0 +1,207 @@
+//! Remembering what Python code did.
+//!
+//! A piece of metadata code is, as far as a parse is concerned, a function of what it asks its datastore. So the conversation is
+//! remembered as a tree: a node is what the code asks next (a read, or a write, whose answer is always nothing), its branches are
+//! the answers. When the same code runs again, the tree is walked with the store's real answers, and the writes on the way are
+//! carried out; only where an answer is new does Python have to run, and then it is told all answers so far at once.
+//!
+//! This holds for code whose only inputs are its datastore, the file system (which does not change during a parse) and the process.
+//! Code that mentions the clock, process numbers or randomness is never remembered.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+
+use super::marshal;
+use crate::{Sym, Text, Value};
+
+/// Conversations longer than this are not remembered.
+pub(super) const LONGEST: usize = 5000;
+/// After this many runs a tree must have helped in one of four, or it grows no more.
+const TRIAL: u32 = 48;
+
+/// What code asks: the operation and its arguments. A datastore is named by its number in the conversation: 0 is the code's own.
+pub(super) type Request = Arc<Vec<Value>>;
+
+/// What it is told.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// A value.
+    Value(Value),
+    /// A datastore, by its number in the conversation.
+    Store(usize),
+    /// An exception: its kind and its text.
+    Refused(&'static str, String),
+}
+
+impl Answer {
+    /// A key that is equal exactly for equal answers; `None` where that cannot be told.
+    pub(super) fn key(&self) -> Option<Box<[u8]>> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Value(value) => {
+                if holds_object(value) {
+                    return None;
+                }
+                bytes.push(b'v');
+                marshal::encode(value, &mut bytes);
+            }
+            Self::Store(number) => {
+                bytes.push(b's');
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            Self::Refused(kind, text) => {
+                bytes.push(b'x');
+                bytes.extend_from_slice(kind.as_bytes());
+                bytes.push(0);
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        if bytes.len() > 64 {
+            bytes = blake3::hash(&bytes).as_bytes().to_vec();
+        }
+        Some(bytes.into())
+    }
+}
+
+fn holds_object(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => true,
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) => items.iter().any(holds_object),
+        Value::Dict(items) => items.iter().any(|(key, value)| holds_object(key) || holds_object(value)),
+        _ => false,
+    }
+}
+
+/// How a conversation ended.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// With a value.
+    Value(Value),
+    /// By skipping the recipe.
+    Skip(String),
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The code asks.
+    Ask(Request),
+    /// It has ended.
+    End(Outcome),
+}
+
+/// A point in a conversation.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) step: OnceLock<Step>,
+    next: RwLock<FxHashMap<Box<[u8]>, Arc<Node>>>,
+    /// Where the first known answer leads: what to expect after an unknown one.
+    hint: OnceLock<Arc<Node>>,
+}
+
+impl Node {
+    /// Where an answer leads, if it was heard before.
+    pub(super) fn after(&self, key: &[u8]) -> Option<Arc<Self>> {
+        self.next.read().get(key).cloned()
+    }
+
+    /// Where the first answer led.
+    pub(super) fn expected(&self) -> Option<Arc<Self>> {
+        self.hint.get().cloned()
+    }
+
+    fn grow(&self, key: Box<[u8]>) -> Arc<Self> {
+        let node = Arc::clone(self.next.write().entry(key).or_default());
+        // The first one stays; that others come later is no error.
+        let _ = self.hint.set(Arc::clone(&node));
+        node
+    }
+}
+
+/// All conversations of one piece of code.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) root: Arc<Node>,
+    uses: Mutex<Uses>,
+}
+
+#[derive(Debug, Default)]
+struct Uses {
+    hits: u32,
+    misses: u32,
+}
+
+impl Tree {
+    pub(super) fn hit(&self) {
+        self.uses.lock().hits += 1;
+    }
+
+    /// Notes a conversation that was new, and remembers it if this code's conversations repeat at all.
+    pub(super) fn learn(&self, trace: &[(Request, Answer)], outcome: Option<Outcome>) {
+        let keep = {
+            let mut uses = self.uses.lock();
+            uses.misses += 1;
+            uses.misses < TRIAL || uses.hits >= uses.misses / 4
+        };
+        let Some(outcome) = outcome.filter(|_| keep && trace.len() <= LONGEST) else { return };
+        let mut node = Arc::clone(&self.root);
+        for (request, answer) in trace {
+            let Some(key) = answer.key() else { return };
+            let step = node.step.get_or_init(|| Step::Ask(Arc::clone(request)));
+            // Code that asks something else after the same answers does not depend on them alone.
+            if !matches!(step, Step::Ask(known) if known == request) {
+                return;
+            }
+            node = node.grow(key);
+        }
+        let _ = node.step.set(Step::End(outcome));
+    }
+}
+
+/// Which conversations are the same code's: its text, and every `def` function it may reach.
+pub(super) type Key = (Text, Vec<(Sym, u64)>);
+
+/// The trees of all code.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    trees: RwLock<FxHashMap<Key, Arc<Tree>>>,
+    names: RwLock<FxHashMap<Text, Arc<[Sym]>>>,
+}
+
+impl Memory {
+    pub(super) fn tree(&self, key: Key) -> Arc<Tree> {
+        if let Some(tree) = self.trees.read().get(&key) {
+            return Arc::clone(tree);
+        }
+        Arc::clone(self.trees.write().entry(key).or_default())
+    }
+
+    /// The names in a text of code, each once.
+    pub(super) fn names(&self, text: &Text) -> Arc<[Sym]> {
+        if let Some(names) = self.names.read().get(text) {
+            return Arc::clone(names);
+        }
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+        let mut names: Vec<Sym> = words.map(Sym::new).collect();
+        names.sort_unstable();
+        names.dedup();
+        let names: Arc<[Sym]> = names.into();
+        self.names.write().insert(Arc::clone(text), Arc::clone(&names));
+        names
+    }
+}
+
+/// Whether code depends on more than what it asks.
+pub(super) fn is_fickle(text: &str) -> bool {
+    ["time.", "getpid", "random", "uuid", "datetime", "subprocess", "bb.process"].iter().any(|word| text.contains(word))
+}
+
+/// Whether an operation only reads. All others answer nothing.
+pub(super) fn is_read(operation: &str) -> bool {
+    matches!(
+        operation,
+        "get" | "getflag" | "flags" | "expand" | "refs" | "keys" | "hasoverrides" | "overrides" | "history" | "arguments"
+    )
+}
