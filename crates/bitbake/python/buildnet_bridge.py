@@ -287,6 +287,10 @@ class DataSmart(MutableMapping):
     def expandVarref(self, variable, parents=False):
         tell("expandvarref", self._handle, variable)
 
+    def withFlag(self, flag):
+        """(name, unexpanded value) of every variable that has the flag, by name."""
+        return call("withflag", self._handle, flag)
+
     def localkeys(self):
         return iter(call("keys", self._handle))
 

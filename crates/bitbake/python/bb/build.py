@@ -164,8 +164,12 @@ def preceedtask(task, with_recrdeptasks, d):
 
 def tasksbetween(task_start, task_end, d):
     """The tasks on the ways from one task to a later one, both included."""
-    tasks = [name for name in d.keys() if d.getVarFlag(name, "task")]
-    followers = {name: [other for other in tasks if name in (d.getVarFlag(other, "deps", False) or [])] for name in tasks}
+    tasks = [name for name, value in d.withFlag("task") if value]
+    deps = dict(d.withFlag("deps"))
+    followers = {}
+    for other in tasks:
+        for name in deps.get(other) or ():
+            followers.setdefault(name, []).append(other)
     found = []
 
     def follow(way):

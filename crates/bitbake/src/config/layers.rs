@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::patterns::{matches_anywhere, matches_start};
+use super::patterns::Pattern;
 use crate::Sym;
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
@@ -177,7 +177,8 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
     let mut ordered: Vec<&Layer> = layers.iter().collect();
     // Python sorts the patterns in reverse, so that a layer inside another comes first.
     ordered.sort_by(|a, b| b.pattern.cmp(&a.pattern));
-    let layer_of = |path: &str| ordered.iter().find(|layer| matches_start(&layer.pattern, path));
+    let ordered: Vec<(&Layer, Pattern)> = ordered.into_iter().map(|layer| (layer, Pattern::at_start(&layer.pattern))).collect();
+    let layer_of = |path: &str| ordered.iter().find(|(_, pattern)| pattern.matches(path)).map(|(layer, _)| *layer);
     let mut patterns = store.get_words(session, "BBFILES")?;
     patterns.sort_by_key(|pattern| layer_of(pattern).map_or(0, |layer| layer.priority));
     store.set(session, Sym::new("BBFILES_PRIORITIZED"), patterns.join(" ").into(), Origin::internal())?;
@@ -188,7 +189,7 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
         files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
     }
     let masks = masks(session, store)?;
-    files.retain(|file| !masks.iter().any(|masked| masked(file)));
+    files.retain(|file| !masks.iter().any(|mask| mask.matches(file)));
     let appends: Vec<(String, String)> = files
         .iter()
         .filter(|file| is_kind(file, "bbappend"))
@@ -212,15 +213,13 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
     Ok(recipes)
 }
 
-type Mask = Box<dyn Fn(&str) -> bool>;
-
-fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Mask>> {
-    let mut masks: Vec<Mask> = Vec::new();
+fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Pattern>> {
+    let mut masks: Vec<Pattern> = Vec::new();
     for mask in store.get_words(session, "BBMASK")? {
         // A leading bar would mask everything, and comes of joining lists.
         let pattern = mask.strip_prefix('|').unwrap_or(&mask);
-        match matches_anywhere(pattern) {
-            Some(matcher) => masks.push(Box::new(matcher)),
+        match Pattern::anywhere(pattern) {
+            Some(pattern) => masks.push(pattern),
             None => session
                 .messages
                 .push(Message { level: 40, text: format!("BBMASK contains {mask}, which is no regular expression") }),

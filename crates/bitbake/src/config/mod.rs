@@ -9,4 +9,4 @@ mod patterns;
 pub use base::{BuildDir, Options};
 pub use every::{Outcome, ParseOptions};
 pub use layers::{Layer, RecipeFile};
-pub(crate) use patterns::matches_start;
+pub(crate) use patterns::Pattern;

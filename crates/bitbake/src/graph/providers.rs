@@ -1,9 +1,9 @@
 //! Who provides what, and who is preferred.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::config::{BuildDir, matches_start};
+use crate::config::{BuildDir, Pattern};
 use crate::data::Store;
 use crate::error::Result;
 use crate::python::{Message, Session};
@@ -19,13 +19,14 @@ pub struct Universe {
     providers: HashMap<String, Vec<usize>>,
     runtime_providers: HashMap<String, Vec<usize>>,
     packages: HashMap<String, Vec<usize>>,
-    packages_dynamic: Vec<(String, Vec<usize>)>,
+    packages_dynamic: Vec<(String, Pattern, Vec<usize>)>,
     /// What the recipes of one name provide together, in order.
     provided_by_name: HashMap<String, Vec<String>>,
     /// `PREFERRED_PROVIDERS`: item → name.
     preferred: HashMap<String, String>,
-    /// `ASSUME_PROVIDED`.
-    assumed: Vec<String>,
+    /// `ASSUME_PROVIDED`: names, and patterns (which start with `^` or end with `$`).
+    assumed: HashSet<String>,
+    assumed_patterns: Vec<Pattern>,
     /// The configuration, to read preferences from.
     store: Store,
     session: Session,
@@ -44,7 +45,10 @@ impl Universe {
                 preferred.insert(item.to_owned(), name.to_owned());
             }
         }
-        let assumed = store.get_words(&mut session, "ASSUME_PROVIDED")?;
+        let is_pattern = |name: &String| name.starts_with('^') || name.ends_with('$');
+        let (patterns, names): (Vec<_>, Vec<_>) =
+            store.get_words(&mut session, "ASSUME_PROVIDED")?.into_iter().partition(is_pattern);
+        let assumed = names.into_iter().collect();
         let mut universe = Self {
             recipes,
             skipped,
@@ -55,6 +59,7 @@ impl Universe {
             provided_by_name: HashMap::new(),
             preferred,
             assumed,
+            assumed_patterns: patterns.iter().map(|pattern| Pattern::at_start(pattern)).collect(),
             store,
             session,
         };
@@ -78,9 +83,12 @@ impl Universe {
                 self.runtime_providers.entry(item.clone()).or_default().push(index);
             }
             for pattern in &recipe.packages_dynamic {
-                match self.packages_dynamic.iter_mut().find(|(known, _)| known == pattern) {
-                    Some((_, recipes)) => recipes.push(index),
-                    None => self.packages_dynamic.push((pattern.clone(), vec![index])),
+                match self.packages_dynamic.iter_mut().find(|(known, _, _)| known == pattern) {
+                    Some((_, _, recipes)) => recipes.push(index),
+                    None => {
+                        let compiled = Pattern::at_start(&pattern.replace('+', "\\+"));
+                        self.packages_dynamic.push((pattern.clone(), compiled, vec![index]));
+                    }
                 }
             }
         }
@@ -88,9 +96,7 @@ impl Universe {
 
     /// Whether an item is taken as provided by the host.
     pub fn is_assumed(&self, item: &str) -> bool {
-        self.assumed.iter().any(|name| {
-            if name.starts_with('^') || name.ends_with('$') { matches_start(name, item) } else { name == item }
-        })
+        self.assumed.contains(item) || self.assumed_patterns.iter().any(|pattern| pattern.matches(item))
     }
 
     /// Whether any recipe provides the item.
@@ -117,8 +123,8 @@ impl Universe {
         let mut all = self.runtime_providers.get(item).cloned().unwrap_or_default();
         all.extend(self.packages.get(item).into_iter().flatten());
         if all.is_empty() {
-            for (pattern, recipes) in &self.packages_dynamic {
-                if matches_start(&pattern.replace('+', "\\+"), item) {
+            for (_, pattern, recipes) in &self.packages_dynamic {
+                if pattern.matches(item) {
                     all.extend(recipes);
                 }
             }

@@ -1,7 +1,7 @@
 //! `addfragments`: pieces of configuration that a list switches on.
 
 use super::files::{Reader, join};
-use crate::config::matches_start;
+use crate::config::Pattern;
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
 use crate::{Sym, Text, Value};
@@ -87,7 +87,7 @@ impl Reader<'_> {
         for collection in store.get_words(self.session, "BBFILE_COLLECTIONS")? {
             let pattern = store.get_text(self.session, &format!("BBFILE_PATTERN_{collection}"))?.unwrap_or_default();
             // The longest pattern wins, so that a layer may lie inside another.
-            if matches_start(&pattern, path) && pattern.len() > best.as_ref().map_or(0, |(longest, _)| *longest) {
+            if Pattern::at_start(&pattern).matches(path) && pattern.len() > best.as_ref().map_or(0, |(longest, _)| *longest) {
                 best = Some((pattern.len(), collection));
             }
         }

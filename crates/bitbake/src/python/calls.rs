@@ -122,6 +122,14 @@ impl Session {
             "expand" => Ok(Value::Str(store.expand(self, arguments.text()?)?)),
             "refs" => self.references(store, arguments),
             "keys" => Ok(Value::List(Arc::new(store.keys(self)?.into_iter().map(|key| key.as_str().into()).collect()))),
+            "withflag" => {
+                let flag = arguments.name()?;
+                let mut found: Vec<(&str, Value)> =
+                    store.keys(self)?.into_iter().filter_map(|key| Some((key.as_str(), store.flag_raw(key, flag)?))).collect();
+                found.sort_by_key(|(name, _)| *name);
+                let row = |(name, value): (&str, Value)| Value::Tuple(Arc::new(vec![name.into(), value]));
+                Ok(Value::List(Arc::new(found.into_iter().map(row).collect())))
+            }
             "hasoverrides" => Ok(Value::Bool(store.has_variants(arguments.name()?))),
             "needoverrides" => store.need_overrides(self).map(|_| Value::None),
             "overrides" => {

@@ -14,6 +14,8 @@ use crate::{Sym, Text, Value};
 
 /// So many answers are given in advance at most.
 const SCRIPT: usize = 400;
+/// So many of them may be guesses from single steps, which may go round in circles.
+const GUESSES: usize = 24;
 
 /// Code to run.
 pub(super) struct Code<'a> {
@@ -34,6 +36,10 @@ pub(super) struct Conversation {
     script: Vec<(Request, Answer)>,
     /// Where in the tree of known conversations it is, or would be if the last answer were the usual one.
     at: Option<Arc<Node>>,
+    /// The recipe's name, where it is known.
+    name: Option<Text>,
+    /// The conversations of this code so far.
+    tree: Option<Arc<Tree>>,
     /// Whether what it does can be remembered.
     sound: bool,
 }
@@ -54,6 +60,8 @@ impl Session {
             trace: Vec::new(),
             script: Vec::new(),
             at: None,
+            name: None,
+            tree: tree.clone(),
             sound: tree.is_some(),
         });
         let result = match tree.as_ref().and_then(|tree| self.recall(tree)) {
@@ -85,6 +93,8 @@ impl Session {
             trace: Vec::new(),
             script: Vec::new(),
             at: None,
+            name: None,
+            tree: None,
             sound: false,
         });
         let mut message = vec![tag, Value::List(Arc::default())];
@@ -150,7 +160,13 @@ impl Session {
         let functions = self.missing_functions(&store);
         self.stores.insert(handle, store);
         let so_far = std::mem::take(&mut self.current().trace);
-        let script = self.script(so_far);
+        // An expression may be part of the name itself; a function is not.
+        if kind != "eval" {
+            let name = store_name(self, handle);
+            self.current().name = name;
+        }
+        let last = so_far.last().map(|(request, _)| Arc::clone(request));
+        let script = self.script(so_far, last);
         let mut message = vec![kind.into(), script, Value::Int(handle.into()), functions];
         message.extend(rest);
         let result = self.converse(message, code.what);
@@ -163,29 +179,39 @@ impl Session {
             Err(_) => None,
         };
         if let Some(tree) = tree {
-            tree.learn(&conversation.trace, outcome.filter(|_| conversation.sound));
+            let outcome = outcome.filter(|_| conversation.sound);
+            tree.learn(&conversation.trace, outcome, conversation.name.as_deref());
         }
         result
     }
 
     /// Answers in advance: those given so far, and those that usually come next, up to the next write.
-    fn script(&mut self, so_far: Vec<(Request, Answer)>) -> Value {
+    fn script(&mut self, so_far: Vec<(Request, Answer)>, mut last: Option<Request>) -> Value {
         let mut script = so_far;
         let mut at = self.current().at.clone();
-        let mut ahead = 0;
-        while let Some(node) = at {
-            let Some(Step::Ask(request)) = node.step.get() else { break };
+        let (tree, name) = (self.current().tree.clone(), self.current().name.clone());
+        for ahead in 0..SCRIPT {
+            // Where the conversation is known, it says what comes; else what came after the last request before.
+            let next = match at.as_ref().and_then(|node| node.step.get()) {
+                Some(Step::Ask(request)) => Some(Arc::clone(request)),
+                Some(Step::End(_)) => None,
+                None if ahead < GUESSES => last.as_ref().and_then(|last| tree.as_ref()?.usually_after(last, name.as_deref())),
+                None => None,
+            };
+            let Some(request) = next else { break };
             let operation = request.first().and_then(Value::as_str).unwrap_or_default();
-            if !is_read(operation) || ahead == SCRIPT || !self.knows_stores(request) {
+            if !is_read(operation) || !self.knows_stores(&request) {
                 break;
             }
-            let answer = self.perform(request);
+            let answer = self.perform(&request);
             if matches!(answer, Answer::Refused(..)) {
                 break;
             }
-            at = answer.key().and_then(|key| node.after(&key)).or_else(|| node.expected());
-            script.push((Arc::clone(request), answer));
-            ahead += 1;
+            at = at.filter(|node| node.step.get().is_some()).and_then(|node| {
+                answer.key().and_then(|key| node.after(&key)).or_else(|| node.expected())
+            });
+            last = Some(Arc::clone(&request));
+            script.push((request, answer));
         }
         let rows = script.iter().map(|(request, answer)| self.script_row(request, answer)).collect();
         self.current().script = script;
@@ -324,17 +350,17 @@ impl Session {
                 }
                 Some("c") => {
                     let refusal = self.catch_up(parts.get(1), parts.get(2));
+                    let request = self.numbered(&parts[3..]);
                     let answer = match refusal {
                         Some(refusal) => refusal,
                         None => {
-                            let request = self.numbered(&parts[3..]);
                             let answer = self.perform(&request);
-                            self.note(request, answer.clone());
+                            self.note(Arc::clone(&request), answer.clone());
                             answer
                         }
                     };
                     let mut reply = self.answer_parts(&answer);
-                    let script = self.script(Vec::new());
+                    let script = self.script(Vec::new(), Some(request));
                     reply.push(script);
                     self.send(&Value::Tuple(Arc::new(reply)))?;
                 }
@@ -342,6 +368,14 @@ impl Session {
             }
         }
     }
+}
+
+/// `PN`, where it is long enough to be told from other text.
+fn store_name(session: &mut Session, handle: u32) -> Option<Text> {
+    let mut store = session.stores.remove(&handle)?;
+    let name = store.get_text(session, "PN").ok().flatten();
+    session.stores.insert(handle, store);
+    name.filter(|name| name.len() > 2)
 }
 
 fn names_store(parts: &[Value]) -> bool {

@@ -8,10 +8,11 @@
 //! This holds for code whose only inputs are its datastore, the file system (which does not change during a parse) and the process.
 //! Code that mentions the clock, process numbers or randomness is never remembered.
 
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::marshal;
 use crate::{Sym, Text, Value};
@@ -125,6 +126,8 @@ impl Node {
 pub(super) struct Tree {
     pub(super) root: Arc<Node>,
     uses: Mutex<Uses>,
+    /// What was asked after what, the last time: by the hash of the request. A wrong guess costs time only.
+    after: RwLock<FxHashMap<u64, Request>>,
 }
 
 #[derive(Debug, Default)]
@@ -134,17 +137,32 @@ struct Uses {
 }
 
 impl Tree {
+    /// What was asked after a request, the last time; of another recipe perhaps, whose name is replaced by this one's.
+    pub(super) fn usually_after(&self, request: &Request, name: Option<&str>) -> Option<Request> {
+        let next = self.after.read().get(&hash(&rename(request, name, Some(PLACEHOLDER)))).cloned()?;
+        Some(rename(&next, Some(PLACEHOLDER), name))
+    }
+
     pub(super) fn hit(&self) {
         self.uses.lock().hits += 1;
     }
 
     /// Notes a conversation that was new, and remembers it if this code's conversations repeat at all.
-    pub(super) fn learn(&self, trace: &[(Request, Answer)], outcome: Option<Outcome>) {
+    pub(super) fn learn(&self, trace: &[(Request, Answer)], outcome: Option<Outcome>, name: Option<&str>) {
         let keep = {
             let mut uses = self.uses.lock();
             uses.misses += 1;
             uses.misses < TRIAL || uses.hits >= uses.misses / 4
         };
+        let mut after = self.after.write();
+        let mut last = None;
+        for (request, _) in trace {
+            let request = rename(request, name, Some(PLACEHOLDER));
+            if let Some(last) = last.replace(hash(&request)) {
+                after.insert(last, request);
+            }
+        }
+        drop(after);
         let Some(outcome) = outcome.filter(|_| keep && trace.len() <= LONGEST) else { return };
         let mut node = Arc::clone(&self.root);
         for (request, answer) in trace {
@@ -158,6 +176,29 @@ impl Tree {
         }
         let _ = node.step.set(Step::End(outcome));
     }
+}
+
+/// Stands for the recipe's name in requests of any recipe.
+const PLACEHOLDER: &str = "\u{1}";
+
+/// The request with one name for another in its texts.
+fn rename(request: &Request, old: Option<&str>, new: Option<&str>) -> Request {
+    let (Some(old), Some(new)) = (old, new) else { return Arc::clone(request) };
+    let holds = |part: &Value| part.as_str().is_some_and(|text| text.contains(old));
+    if !request.iter().any(holds) {
+        return Arc::clone(request);
+    }
+    let replaced = |part: &Value| match part.as_str() {
+        Some(text) if text.contains(old) => text.replace(old, new).into(),
+        _ => part.clone(),
+    };
+    Arc::new(request.iter().map(replaced).collect())
+}
+
+fn hash(request: &Request) -> u64 {
+    let mut bytes = Vec::with_capacity(64);
+    request.iter().for_each(|part| marshal::encode(part, &mut bytes));
+    FxBuildHasher.hash_one(bytes)
 }
 
 /// Which conversations are the same code's: its text, and every `def` function it may reach.
@@ -195,13 +236,13 @@ impl Memory {
 
 /// Whether code depends on more than what it asks.
 pub(super) fn is_fickle(text: &str) -> bool {
-    ["time.", "getpid", "random", "uuid", "datetime", "subprocess", "bb.process"].iter().any(|word| text.contains(word))
+    ["time.", "random", "uuid", "datetime", "subprocess", "bb.process"].iter().any(|word| text.contains(word))
 }
 
 /// Whether an operation only reads. All others answer nothing.
 pub(super) fn is_read(operation: &str) -> bool {
     matches!(
         operation,
-        "get" | "getflag" | "flags" | "expand" | "refs" | "keys" | "hasoverrides" | "overrides" | "history" | "arguments"
+        "get" | "getflag" | "flags" | "expand" | "refs" | "keys" | "withflag" | "hasoverrides" | "overrides" | "history" | "arguments"
     )
 }
