@@ -17,6 +17,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if commands::bitbake_front::is_wanted() {
+        return commands::bitbake_front::main();
+    }
     let args = args::Args::parse();
     let told = args.global.clone();
     match context::Context::resolve(args.global).and_then(|context| commands::run(args.command, &context)) {

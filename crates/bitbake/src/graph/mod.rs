@@ -12,4 +12,5 @@ mod tasks;
 pub use closure::Closure;
 pub use hashes::{HashedTask, hash_tasks};
 pub use providers::Universe;
+pub(crate) use providers::compare;
 pub use tasks::{TaskGraph, TaskNode};
