@@ -11,9 +11,9 @@ use std::sync::Mutex;
 
 use buildnet_bitbake::config::{BuildDir, Options, ParseOptions, RecipeFile};
 use buildnet_bitbake::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks};
-use buildnet_bitbake::recipe::RecipeInfo;
 use buildnet_bitbake::metadata::Finalised;
 use buildnet_bitbake::python::Session;
+use buildnet_bitbake::recipe::RecipeInfo;
 use buildnet_bitbake::signature::RecipeSignatures;
 use buildnet_bitbake::{Result, Sym, Value};
 use serde_json::Value as Json;
@@ -91,7 +91,8 @@ fn compare_tasks(dir: &BuildDir, infos: Vec<RecipeInfo>, tasks: &Path, oecore: &
     let (mut total, mut found, mut depends, mut files, mut hashes) = (0, 0, 0, 0, 0);
     let mut shown = 0;
     for line in std::fs::read_to_string(tasks).expect("the tasks can be read").lines() {
-        let row: Json = serde_json::from_str(&line.replace("{OECORE}", &oecore.display().to_string())).expect("a line is JSON");
+        let row: Json =
+            serde_json::from_str(&line.replace("{OECORE}", &oecore.display().to_string())).expect("a line is JSON");
         total += 1;
         let id = row["task"].as_str().unwrap_or_default();
         let Some(task) = ours.remove(id) else {
@@ -117,7 +118,10 @@ fn compare_tasks(dir: &BuildDir, infos: Vec<RecipeInfo>, tasks: &Path, oecore: &
     for id in ours.keys().take(20) {
         eprintln!("too much: {id}");
     }
-    println!("tasks: {found} of {total}, {} too many; dependencies {depends}, files {files}, taskhash {hashes}", ours.len());
+    println!(
+        "tasks: {found} of {total}, {} too many; dependencies {depends}, files {files}, taskhash {hashes}",
+        ours.len()
+    );
     Ok(())
 }
 
@@ -229,7 +233,8 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
     let is_wanted = |recipe: &RecipeFile| wanted.is_empty() || wanted.iter().any(|w| recipe.path.ends_with(w));
     let chosen: Vec<usize> = (0..dir.recipes().len()).filter(|index| is_wanted(&dir.recipes()[*index])).collect();
     let threads = std::env::var("BUILDNET_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
-    let options = ParseOptions { threads, sign: true };
+    let sign = std::env::var_os("BUILDNET_NO_SIGN").is_none();
+    let options = ParseOptions { threads, sign };
     let read = Instant::now();
     let counts = Mutex::new(Counts::default());
     let expected = Mutex::new(expected);

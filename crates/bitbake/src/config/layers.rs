@@ -177,7 +177,8 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
     let mut ordered: Vec<&Layer> = layers.iter().collect();
     // Python sorts the patterns in reverse, so that a layer inside another comes first.
     ordered.sort_by(|a, b| b.pattern.cmp(&a.pattern));
-    let ordered: Vec<(&Layer, Pattern)> = ordered.into_iter().map(|layer| (layer, Pattern::at_start(&layer.pattern))).collect();
+    let ordered: Vec<(&Layer, Pattern)> =
+        ordered.into_iter().map(|layer| (layer, Pattern::at_start(&layer.pattern))).collect();
     let layer_of = |path: &str| ordered.iter().find(|(_, pattern)| pattern.matches(path)).map(|(layer, _)| *layer);
     let mut patterns = store.get_words(session, "BBFILES")?;
     patterns.sort_by_key(|pattern| layer_of(pattern).map_or(0, |layer| layer.priority));

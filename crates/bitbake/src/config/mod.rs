@@ -5,8 +5,10 @@ mod environment;
 mod every;
 mod layers;
 mod patterns;
+mod show;
 
 pub use base::{BuildDir, Options};
 pub use every::{Outcome, ParseOptions};
 pub use layers::{Layer, RecipeFile};
 pub(crate) use patterns::Pattern;
+pub use show::{Shown, show, write_environment};

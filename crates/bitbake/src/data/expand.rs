@@ -213,8 +213,11 @@ impl Store {
         var: Option<Sym>,
         gathered: &mut Gathered,
     ) -> Result<Value> {
-        let refs = ev.code_refs(code)?;
-        gathered.code.push(refs);
+        match ev.code_refs(code) {
+            Ok(refs) => gathered.code.push(refs),
+            // What is wrong with code that cannot be scanned, Python says best.
+            Err(error) => return ev.eval(self, code, var).and(Err(error)),
+        }
         ev.eval(self, code, var)
     }
 

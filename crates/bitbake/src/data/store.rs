@@ -206,6 +206,11 @@ impl Store {
         true
     }
 
+    /// The full names of the variable's override variants, active or not.
+    pub fn variant_names(&self, var: Sym) -> Vec<Sym> {
+        self.variants.get(&var).map(|all| all.iter().map(|(full, _)| *full).collect()).unwrap_or_default()
+    }
+
     /// Whether the variable has override variants, active or not.
     pub fn has_variants(&self, var: Sym) -> bool {
         self.variants.contains_key(&var)

@@ -83,12 +83,11 @@ impl Universe {
                 self.runtime_providers.entry(item.clone()).or_default().push(index);
             }
             for pattern in &recipe.packages_dynamic {
-                match self.packages_dynamic.iter_mut().find(|(known, _, _)| known == pattern) {
-                    Some((_, _, recipes)) => recipes.push(index),
-                    None => {
-                        let compiled = Pattern::at_start(&pattern.replace('+', "\\+"));
-                        self.packages_dynamic.push((pattern.clone(), compiled, vec![index]));
-                    }
+                if let Some((_, _, recipes)) = self.packages_dynamic.iter_mut().find(|(known, _, _)| known == pattern) {
+                    recipes.push(index);
+                } else {
+                    let compiled = Pattern::at_start(&pattern.replace('+', "\\+"));
+                    self.packages_dynamic.push((pattern.clone(), compiled, vec![index]));
                 }
             }
         }

@@ -87,7 +87,9 @@ impl Reader<'_> {
         for collection in store.get_words(self.session, "BBFILE_COLLECTIONS")? {
             let pattern = store.get_text(self.session, &format!("BBFILE_PATTERN_{collection}"))?.unwrap_or_default();
             // The longest pattern wins, so that a layer may lie inside another.
-            if Pattern::at_start(&pattern).matches(path) && pattern.len() > best.as_ref().map_or(0, |(longest, _)| *longest) {
+            if Pattern::at_start(&pattern).matches(path)
+                && pattern.len() > best.as_ref().map_or(0, |(longest, _)| *longest)
+            {
                 best = Some((pattern.len(), collection));
             }
         }

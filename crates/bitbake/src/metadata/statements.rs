@@ -151,7 +151,14 @@ impl Reader<'_> {
         store.set_flag(self.session, name, Sym::new("lineno"), first.to_string().into(), origin)
     }
 
-    fn def(&mut self, store: &mut Store, name: Sym, text: &Text, (lines, digest): (u32, u64), origin: Origin) -> Result<()> {
+    fn def(
+        &mut self,
+        store: &mut Store,
+        name: Sym,
+        text: &Text,
+        (lines, digest): (u32, u64),
+        origin: Origin,
+    ) -> Result<()> {
         let before = origin.line.saturating_sub(lines + 1);
         store.define(name, Definition { text: Text::clone(text), digest, file: origin.file, line: before });
         store.set_flag(self.session, name, Sym::new("func"), one(), origin)?;

@@ -124,8 +124,11 @@ impl Session {
             "keys" => Ok(Value::List(Arc::new(store.keys(self)?.into_iter().map(|key| key.as_str().into()).collect()))),
             "withflag" => {
                 let flag = arguments.name()?;
-                let mut found: Vec<(&str, Value)> =
-                    store.keys(self)?.into_iter().filter_map(|key| Some((key.as_str(), store.flag_raw(key, flag)?))).collect();
+                let mut found: Vec<(&str, Value)> = store
+                    .keys(self)?
+                    .into_iter()
+                    .filter_map(|key| Some((key.as_str(), store.flag_raw(key, flag)?)))
+                    .collect();
                 found.sort_by_key(|(name, _)| *name);
                 let row = |(name, value): (&str, Value)| Value::Tuple(Arc::new(vec![name.into(), value]));
                 Ok(Value::List(Arc::new(found.into_iter().map(row).collect())))

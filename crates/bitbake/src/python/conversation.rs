@@ -46,7 +46,13 @@ pub(super) struct Conversation {
 
 impl Session {
     /// Runs code against a store, or does what it did the last time it was told the same.
-    pub(super) fn execute(&mut self, store: &mut Store, code: &Code<'_>, kind: &str, rest: Vec<Value>) -> Result<Value> {
+    pub(super) fn execute(
+        &mut self,
+        store: &mut Store,
+        code: &Code<'_>,
+        kind: &str,
+        rest: Vec<Value>,
+    ) -> Result<Value> {
         let tree = (!is_fickle(&code.text)).then(|| self.shared.memory.tree(self.key(store, &code.text)));
         if store.handle == 0 {
             self.next_handle += 1;
@@ -142,12 +148,11 @@ impl Session {
             let known = answer.key().and_then(|key| node.after(&key));
             let usual = node.expected();
             self.current().trace.push((request, answer));
-            match known {
-                Some(next) => node = next,
-                None => {
-                    node = usual.unwrap_or_default();
-                    break;
-                }
+            if let Some(next) = known {
+                node = next;
+            } else {
+                node = usual.unwrap_or_default();
+                break;
             }
         }
         self.current().at = Some(node);
@@ -194,9 +199,10 @@ impl Session {
             // Where the conversation is known, it says what comes; else what came after the last request before.
             let next = match at.as_ref().and_then(|node| node.step.get()) {
                 Some(Step::Ask(request)) => Some(Arc::clone(request)),
-                Some(Step::End(_)) => None,
-                None if ahead < GUESSES => last.as_ref().and_then(|last| tree.as_ref()?.usually_after(last, name.as_deref())),
-                None => None,
+                None if ahead < GUESSES => {
+                    last.as_ref().and_then(|last| tree.as_ref()?.usually_after(last, name.as_deref()))
+                }
+                Some(Step::End(_)) | None => None,
             };
             let Some(request) = next else { break };
             let operation = request.first().and_then(Value::as_str).unwrap_or_default();
@@ -207,9 +213,9 @@ impl Session {
             if matches!(answer, Answer::Refused(..)) {
                 break;
             }
-            at = at.filter(|node| node.step.get().is_some()).and_then(|node| {
-                answer.key().and_then(|key| node.after(&key)).or_else(|| node.expected())
-            });
+            at = at
+                .filter(|node| node.step.get().is_some())
+                .and_then(|node| answer.key().and_then(|key| node.after(&key)).or_else(|| node.expected()));
             last = Some(Arc::clone(&request));
             script.push((request, answer));
         }
@@ -351,13 +357,12 @@ impl Session {
                 Some("c") => {
                     let refusal = self.catch_up(parts.get(1), parts.get(2));
                     let request = self.numbered(&parts[3..]);
-                    let answer = match refusal {
-                        Some(refusal) => refusal,
-                        None => {
-                            let answer = self.perform(&request);
-                            self.note(Arc::clone(&request), answer.clone());
-                            answer
-                        }
+                    let answer = if let Some(refusal) = refusal {
+                        refusal
+                    } else {
+                        let answer = self.perform(&request);
+                        self.note(Arc::clone(&request), answer.clone());
+                        answer
                     };
                     let mut reply = self.answer_parts(&answer);
                     let script = self.script(Vec::new(), Some(request));

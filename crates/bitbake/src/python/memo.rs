@@ -243,6 +243,16 @@ pub(super) fn is_fickle(text: &str) -> bool {
 pub(super) fn is_read(operation: &str) -> bool {
     matches!(
         operation,
-        "get" | "getflag" | "flags" | "expand" | "refs" | "keys" | "withflag" | "hasoverrides" | "overrides" | "history" | "arguments"
+        "get"
+            | "getflag"
+            | "flags"
+            | "expand"
+            | "refs"
+            | "keys"
+            | "withflag"
+            | "hasoverrides"
+            | "overrides"
+            | "history"
+            | "arguments"
     )
 }

@@ -142,12 +142,8 @@ impl Session {
     /// Runs an anonymous or named Python function of the metadata: `name(d)`.
     pub fn run(&mut self, store: &mut Store, name: Sym, text: &Text, file: Sym, line: u32) -> Result<()> {
         let code = Code { text: Text::clone(text), what: name.as_str(), arguments: Arc::default() };
-        let rest = vec![
-            name.as_str().into(),
-            Value::Str(Arc::clone(text)),
-            file.as_str().into(),
-            Value::Int(line.into()),
-        ];
+        let rest =
+            vec![name.as_str().into(), Value::Str(Arc::clone(text)), file.as_str().into(), Value::Int(line.into())];
         self.execute(store, &code, "run", rest).map(drop)
     }
 

@@ -109,9 +109,10 @@ impl<'a> Reader<'a> {
             }
             let lines = super::conf::number(self.body.len() + 1);
             self.body.clear();
-            self.parsed
-                .statements
-                .push(Statement { line: number, kind: StatementKind::Def { name, digest: digest(&text), text: text.into(), lines } });
+            self.parsed.statements.push(Statement {
+                line: number,
+                kind: StatementKind::Def { name, digest: digest(&text), text: text.into(), lines },
+            });
         }
     }
 

@@ -19,7 +19,11 @@ const DEEPEST: usize = 24;
 /// Functions of openembedded-core's library that are done here, with the SHA-256 of the source that is.
 const LIBRARY: [(&str, Function, &str); 2] = [
     ("oe.utils.conditional", Function::Conditional, "2bd4e18ed12c471192c0c4b0e5c8cb1e477386626caeaafb801355fdf3f215af"),
-    ("oe.utils.prune_suffix", Function::PruneSuffix, "c18312f251ba2487b3fd3eb07f008830ae1c4971064b7dd13bb1438aafcf1e03"),
+    (
+        "oe.utils.prune_suffix",
+        Function::PruneSuffix,
+        "c18312f251ba2487b3fd3eb07f008830ae1c4971064b7dd13bb1438aafcf1e03",
+    ),
 ];
 
 struct Compiler<'a> {
@@ -102,7 +106,8 @@ impl Compiler<'_> {
             Expr::Compare(compare) => {
                 let left = self.boxed(&compare.left)?;
                 let pairs = compare.ops.iter().zip(&compare.comparators);
-                let rest = pairs.map(|(op, expr)| Some((comparison(*op, expr)?, self.node(expr)?))).collect::<Option<_>>()?;
+                let rest =
+                    pairs.map(|(op, expr)| Some((comparison(*op, expr)?, self.node(expr)?))).collect::<Option<_>>()?;
                 Node::Compare { left, rest }
             }
             Expr::Subscript(subscript) => match &*subscript.slice {
@@ -116,7 +121,7 @@ impl Compiler<'_> {
             },
             Expr::FString(string) => {
                 let mut parts = Vec::new();
-                for part in string.value.iter() {
+                for part in &string.value {
                     match part {
                         FStringPart::Literal(text) => parts.push(Node::Constant(Value::from(&*text.value))),
                         FStringPart::FString(string) => {

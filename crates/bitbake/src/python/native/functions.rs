@@ -22,7 +22,9 @@ pub(super) fn call(machine: &mut Machine<'_>, function: Function, arguments: &[V
             _ => Err(Stop::Python),
         },
         Function::Contains => machine.contains(arguments, |have, wanted| wanted.iter().all(|word| have.contains(word))),
-        Function::ContainsAny => machine.contains(arguments, |have, wanted| wanted.iter().any(|word| have.contains(word))),
+        Function::ContainsAny => {
+            machine.contains(arguments, |have, wanted| wanted.iter().any(|word| have.contains(word)))
+        }
         Function::Filter => machine.filter(first, &arguments[1]),
         Function::InheritsClass => machine.inherits(first),
         Function::Conditional => {
@@ -63,7 +65,9 @@ fn path(value: &Value) -> Outcome<&str> {
 fn wanted_words(value: &Value) -> Outcome<BTreeSet<&str>> {
     match value {
         Value::Str(text) => Ok(words(text).ok_or(Stop::Python)?.collect()),
-        Value::List(items) | Value::Tuple(items) => items.iter().map(|item| item.as_str().ok_or(Stop::Python)).collect(),
+        Value::List(items) | Value::Tuple(items) => {
+            items.iter().map(|item| item.as_str().ok_or(Stop::Python)).collect()
+        }
         _ => Err(Stop::Python),
     }
 }
@@ -150,7 +154,9 @@ fn to_boolean(value: &Value, default: Option<&Value>) -> Outcome {
 fn vars_from_file(file: &Value) -> Outcome {
     let file = path(file)?;
     let base = file.rsplit('/').next().unwrap_or_default();
-    let Some(stem) = base.strip_suffix(".bbappend").or_else(|| base.strip_suffix(".bb")).filter(|stem| !stem.is_empty()) else {
+    let Some(stem) =
+        base.strip_suffix(".bbappend").or_else(|| base.strip_suffix(".bb")).filter(|stem| !stem.is_empty())
+    else {
         return Err(Stop::Python);
     };
     let mut parts: Vec<Value> = stem.split('_').map(Value::from).collect();

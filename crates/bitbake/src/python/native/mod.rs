@@ -13,9 +13,9 @@ mod text;
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 pub(super) use program::Program;
 use rustc_hash::FxHashMap;
-use parking_lot::RwLock;
 
 use super::Session;
 use crate::data::Store;

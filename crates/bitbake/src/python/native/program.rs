@@ -24,17 +24,33 @@ pub(super) enum Node {
     Or(Vec<Node>),
     Not(Box<Node>),
     /// `body if test else other`.
-    If { test: Box<Node>, body: Box<Node>, other: Box<Node> },
-    Compare { left: Box<Node>, rest: Vec<(Comparison, Node)> },
+    If {
+        test: Box<Node>,
+        body: Box<Node>,
+        other: Box<Node>,
+    },
+    Compare {
+        left: Box<Node>,
+        rest: Vec<(Comparison, Node)>,
+    },
     Add(Box<Node>, Box<Node>),
     /// `text % values`.
     Format(Box<Node>, Box<Node>),
     Index(Box<Node>, Box<Node>),
-    Slice { of: Box<Node>, from: Option<Box<Node>>, to: Option<Box<Node>> },
+    Slice {
+        of: Box<Node>,
+        from: Option<Box<Node>>,
+        to: Option<Box<Node>>,
+    },
     Call(Function, Vec<Node>),
     Method(Method, Box<Node>, Vec<Node>),
     /// A comprehension with one loop, as a list.
-    Each { local: usize, over: Box<Node>, conditions: Vec<Node>, element: Box<Node> },
+    Each {
+        local: usize,
+        over: Box<Node>,
+        conditions: Vec<Node>,
+        element: Box<Node>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! The named calls of a piece of Python, with what their first arguments say.
 
+use std::fmt::Write as _;
+use std::ops::Range;
+
 use rustpython_ruff_python_ast::{Expr, ExprCall, Number};
 use rustpython_ruff_python_parser::parse_module;
 
@@ -22,10 +25,19 @@ pub(super) struct Call {
     pub(super) name: String,
     /// 1-based line in the scanned code.
     pub(super) line: usize,
-    /// The call as it is written.
-    pub(super) source: String,
+    /// Where the call is written in [`Calls::text`].
+    pub(super) span: Range<usize>,
     /// The first two positional arguments.
     arguments: Vec<Argument>,
+}
+
+/// What a text calls.
+#[derive(Debug)]
+pub(super) struct Calls {
+    /// The text as it was parsed.
+    pub(super) text: String,
+    /// In the order of Python's `ast.walk`.
+    pub(super) calls: Vec<Call>,
 }
 
 /// An argument of a call.
@@ -46,8 +58,8 @@ impl Call {
     }
 }
 
-/// All named calls, in the order of Python's `ast.walk`.
-pub(super) fn calls(code: &str) -> Result<Vec<Call>, ScanError> {
+/// All named calls.
+pub(super) fn calls(code: &str) -> Result<Calls, ScanError> {
     let need = stack_need(code);
     if need <= ORDINARY {
         return parse(code);
@@ -91,23 +103,35 @@ fn stack_need(code: &str) -> usize {
     need + (deepest + words) * LEVEL
 }
 
-fn parse(code: &str) -> Result<Vec<Call>, ScanError> {
+fn parse(code: &str) -> Result<Calls, ScanError> {
     let (module, added) = outdented(code);
     let parsed = parse_module(&module).map_err(|error| {
         let (line, column) = position(&module, error.location.start().to_usize());
         ScanError::Python { line: line.saturating_sub(added).max(1), column, what: error.error.to_string() }
     })?;
-    Ok(tree::calls(&parsed.syntax().body)
+    let lines = Lines::of(&module);
+    let calls = tree::calls(&parsed.syntax().body)
         .filter_map(|call| {
-            let start = call.range.start().to_usize();
-            Some(Call {
-                name: dotted_name(&call.func)?,
-                line: position(&module, start).0.saturating_sub(added).max(1),
-                source: module[start..call.range.end().to_usize()].to_owned(),
-                arguments: arguments(call),
-            })
+            let span = call.range.start().to_usize()..call.range.end().to_usize();
+            let line = lines.of_offset(span.start).saturating_sub(added).max(1);
+            Some(Call { name: dotted_name(&call.func)?, line, span, arguments: arguments(call) })
         })
-        .collect())
+        .collect();
+    Ok(Calls { text: module.into_owned(), calls })
+}
+
+/// Where the lines of a text start.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The 1-based line of an offset.
+    fn of_offset(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset)
+    }
 }
 
 fn arguments(call: &ExprCall) -> Vec<Argument> {
@@ -170,7 +194,26 @@ fn constant(expr: &Expr) -> Option<String> {
             Number::Float(float) => format!("{float:?}"),
             Number::Complex { imag, .. } => format!("{imag}j"),
         },
-        Expr::BytesLiteral(_) => "bytes".to_owned(),
+        Expr::BytesLiteral(literal) => bytes_repr(&literal.value.bytes().collect::<Vec<u8>>()),
         _ => return None,
     })
+}
+
+/// Python's `repr` of bytes.
+fn bytes_repr(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' };
+    let mut result = format!("b{quote}");
+    for byte in bytes {
+        match byte {
+            b'\\' => result.push_str("\\\\"),
+            b'\n' => result.push_str("\\n"),
+            b'\r' => result.push_str("\\r"),
+            b'\t' => result.push_str("\\t"),
+            byte if char::from(*byte) == quote => result.extend(['\\', quote]),
+            0x20..=0x7e => result.push(char::from(*byte)),
+            byte => write!(result, "\\x{byte:02x}").expect("writing to a string cannot fail"),
+        }
+    }
+    result.push(quote);
+    result
 }

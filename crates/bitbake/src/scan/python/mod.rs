@@ -84,9 +84,10 @@ pub fn python_scan(code: &str, visitors: &dyn CallVisitor) -> Result<PythonScan,
     if code.trim().is_empty() {
         return Ok(PythonScan::default());
     }
+    let found = calls::calls(code)?;
     let mut scanner = Scanner { visitors, scan: PythonScan::default() };
-    for call in calls::calls(code)? {
-        scanner.call(&call)?;
+    for call in &found.calls {
+        scanner.call(call, &found.text[call.span.clone()])?;
     }
     Ok(scanner.scan)
 }
@@ -105,9 +106,9 @@ impl Scanner<'_> {
         self.scan.refs.contains.entry(Sym::new(variable)).or_default()
     }
 
-    fn call(&mut self, call: &Call) -> Result<(), ScanError> {
+    fn call(&mut self, call: &Call, source: &str) -> Result<(), ScanError> {
         let name = call.name.as_str();
-        if let Some(visited) = self.visitors.visit(name, &call.source) {
+        if let Some(visited) = self.visitors.visit(name, source) {
             let visited = visited.map_err(|what| ScanError::Visitor { name: name.to_owned(), what })?;
             self.scan.refs.contains.extend(visited.contains);
             self.scan.refs.execs.extend(visited.execs);
@@ -123,9 +124,10 @@ impl Scanner<'_> {
             Ok(())
         } else if RUNS.contains(&name) {
             match call.argument(0)? {
-                Argument::Text(function) | Argument::Constant(function) => {
+                Argument::Text(function) => {
                     self.scan.refs.execs.insert(Sym::new(function));
                 }
+                Argument::Constant(_) => return Err(ScanError::NotText { line: call.line, call: name.to_owned() }),
                 Argument::Other => self.unresolved(call),
             }
             Ok(())

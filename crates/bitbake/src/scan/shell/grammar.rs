@@ -268,13 +268,10 @@ impl<'a> Parser<'a> {
         while self.peek() != Some(Kind::Esac) {
             let line = self.line();
             let bracket = self.take(Kind::LeftParen).is_some();
-            let mut patterns = Vec::new();
-            loop {
-                let token = self.plain_word().ok_or_else(|| self.unexpected("a pattern"))?;
-                patterns.push(argument(token));
-                if self.take(Kind::Pipe).is_none() {
-                    break;
-                }
+            // Of several patterns BitBake scans the first only.
+            let pattern = self.plain_word().ok_or_else(|| self.unexpected("a pattern"))?;
+            while self.take(Kind::Pipe).is_some() {
+                self.plain_word().ok_or_else(|| self.unexpected("a pattern"))?;
             }
             self.need(Kind::RightParen, "`)`")?;
             self.newlines();
@@ -283,9 +280,9 @@ impl<'a> Parser<'a> {
             }
             self.newlines();
             let last = self.take(Kind::DoubleSemi).is_none();
-            // The patterns of a last item without `;;` but with a leading bracket are overlooked, as BitBake does.
+            // That of a last item without `;;` but with a leading bracket is overlooked, too.
             if !(last && bracket) {
-                self.items.push(Item::Words(patterns, line));
+                self.items.push(Item::Words(vec![argument(pattern)], line));
             }
             if last {
                 break;

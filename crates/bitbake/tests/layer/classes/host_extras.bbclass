@@ -1,0 +1,2 @@
+EXTRAS = "only for the host"
+do_special[noexec] = "1"

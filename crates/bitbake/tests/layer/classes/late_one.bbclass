@@ -1,0 +1,2 @@
+LATE ?= "from class"
+BB_DEFER_BBCLASSES ?= "postponed"

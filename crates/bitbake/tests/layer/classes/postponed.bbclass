@@ -1,0 +1,1 @@
+POSTPONED = "saw ${@d.getVar('LAST_WORD', False)}"

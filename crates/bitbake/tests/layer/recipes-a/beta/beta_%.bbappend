@@ -1,0 +1,4 @@
+FEATURES:append = " appended"
+do_fetch:append() {
+	appended_command
+}

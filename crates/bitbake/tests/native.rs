@@ -1,0 +1,180 @@
+//! Inline expressions evaluated without Python come out as Python itself has them.
+//!
+//! Needs a `python3`; without one the test says so and checks nothing.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use buildnet_bitbake::data::{Origin, Store};
+use buildnet_bitbake::python::{Launch, Runtime, Session};
+use buildnet_bitbake::shared::Shared;
+use buildnet_bitbake::{Sym, Value};
+
+const VARIABLES: [(&str, &str); 11] = [
+    ("A", "one two  three"),
+    ("EMPTY", ""),
+    ("NUMBER", " 42 "),
+    ("VERSION", "1.2.3-rc4"),
+    ("NESTED", "x${A}y"),
+    ("PATHS", "/usr//lib/../bin/./x"),
+    ("FILE", "/layer/recipes/foo_1.2_r3.bb"),
+    ("UMLAUT", "größe\u{a0}x"),
+    ("ODD", "a\u{1c}b c"),
+    ("YES", "True"),
+    ("LINES", "a\tb\nc"),
+];
+
+/// Expressions that need no Python.
+const NATIVE: [&str; 84] = [
+    "d.getVar('A')",
+    "d.getVar('NESTED')",
+    "d.getVar('NESTED', False)",
+    "d.getVar('NESTED', True)",
+    "d.getVar('MISSING')",
+    "d.getVar('MISSING') or 'default'",
+    "d.getVar('EMPTY') or d.getVar('A')",
+    "d.getVar('A') and 'yes'",
+    "d.getVar('EMPTY') and 'yes'",
+    "not d.getVar('A')",
+    "not not d.getVar('A')",
+    "'a' if d.getVar('A') else 'b'",
+    "'a' if d.getVar('A') == 'one two  three' else 'b'",
+    "'a' if d.getVar('MISSING') is None else 'b'",
+    "'a' if d.getVar('A') is not None and 'two' in d.getVar('A').split() else 'b'",
+    "'tw' in d.getVar('A')",
+    "'tw' not in ['two', 'tw']",
+    "['', '-x'][d.getVar('A') != '']",
+    "['no', 'yes'][bool(d.getVar('EMPTY'))]",
+    "d.getVar('VERSION').replace('-', '_')",
+    "d.getVar('VERSION').split('.')[0]",
+    "d.getVar('VERSION').split('.')[-1]",
+    "'.'.join(d.getVar('VERSION').split('.')[:2])",
+    "'.'.join(d.getVar('VERSION').split('.')[0:2])",
+    "d.getVar('VERSION').split('.', 1)[1]",
+    "d.getVar('VERSION').rsplit('-', 1)[0]",
+    "d.getVar('VERSION')[2:]",
+    "d.getVar('VERSION')[-3:100]",
+    "d.getVar('VERSION')[5:2]",
+    "d.getVar('VERSION')[0]",
+    "d.getVar('A').split()",
+    "len(d.getVar('A').split())",
+    "len(d.getVar('UMLAUT'))",
+    "d.getVar('A').upper()",
+    "d.getVar('A').lower().startswith('one')",
+    "d.getVar('A').endswith('x')",
+    "d.getVar('NUMBER').strip()",
+    "d.getVar('A').strip('eno')",
+    "d.getVar('A').lstrip('o') + d.getVar('A').rstrip('e')",
+    "int(d.getVar('NUMBER'))",
+    "int(d.getVar('NUMBER')) + 1",
+    "int(d.getVar('MISSING') or 0) > 0",
+    "1 < int(d.getVar('NUMBER')) <= 42",
+    "str(5) + 'x'",
+    "bool('')",
+    "'%s-%s' % (d.getVar('NUMBER'), 'x')",
+    "'%s%%' % d.getVar('NUMBER')",
+    "'%s' % None",
+    "f\"a{d.getVar('NUMBER')}b\" 'c'",
+    "' '.join([x + ':do' for x in d.getVar('A').split()])",
+    "' '.join(x for x in d.getVar('A').split() if x != 'two')",
+    "' '.join([f'-{x}' for x in ['a', 'b'] if x in 'ab' if x])",
+    "' '.join(sorted(d.getVar('A').split()))",
+    "bb.utils.contains('A', 'one', 'y', 'n', d)",
+    "bb.utils.contains('A', 'one four', 'y', 'n', d)",
+    "bb.utils.contains('A', 'one three', 'y', 'n', d)",
+    "bb.utils.contains('A', '', 'y', 'n', d)",
+    "bb.utils.contains('MISSING', '', 'y', 'n', d)",
+    "bb.utils.contains('A', ['one'], 'y', 'n', d)",
+    "bb.utils.contains('A', ('one', 'six'), True, False, d)",
+    "bb.utils.contains('NESTED', 'xone', d.getVar('NUMBER'), 'n', d)",
+    "bb.utils.contains('A', 'one', bb.utils.contains('A', 'x', 'xx', 'oo', d), 'n', d)",
+    "bb.utils.contains_any('A', 'four two', 'y', 'n', d)",
+    "bb.utils.contains_any('A', '', 'y', 'n', d)",
+    "bb.utils.filter('A', 'three one five', d)",
+    "bb.utils.filter('MISSING', 'a', d)",
+    "bb.utils.to_boolean(d.getVar('YES'))",
+    "bb.utils.to_boolean(d.getVar('MISSING'), 'z')",
+    "bb.data.inherits_class('native', d)",
+    "bb.data.inherits_class('image', d)",
+    "bb.parse.vars_from_file(d.getVar('FILE', False), d)[0] or 'x'",
+    "bb.parse.vars_from_file(d.getVar('FILE', False), d)[1] or 'x'",
+    "bb.parse.vars_from_file('/a/b.bb', d)[2] or 'x'",
+    "os.path.dirname(d.getVar('FILE', False))",
+    "os.path.basename(d.getVar('PATHS') + '/')",
+    "os.path.dirname('//a')",
+    "os.path.normpath(d.getVar('PATHS'))",
+    "os.path.normpath('')",
+    "os.path.normpath('../../a/..')",
+    "os.path.normpath('//a///b')",
+    "os.path.join('/a', 'b', '/c', 'd/')",
+    "os.path.join('', 'a')",
+    "d.getVarFlag('A', 'doc')",
+    "d.expand('${NUMBER}') + 'x'",
+];
+
+/// Expressions that look as simple, and are Python's.
+const PYTHONS: [&str; 16] = [
+    "d.getVar('UMLAUT').split()",
+    "d.getVar('ODD').split()",
+    "bb.utils.contains('ODD', 'a', 1, 0, d)",
+    "d.getVar('UMLAUT').upper()",
+    "d.getVar('UMLAUT')[4]",
+    "d.getVar('A').split('\\n')[0:1:1]",
+    "'%d' % 5",
+    "'%5s' % 'x'",
+    "2 * 3",
+    "[x for x in 'ab']",
+    "max(1, 2)",
+    "{'a': 'b'}['a']",
+    "d.getVar('A').title()",
+    "f'{5:>3}'",
+    "int('1_0')",
+    "str([1, 'a'])",
+];
+
+fn session(temporary: &std::path::Path) -> Session {
+    let launch = Launch {
+        python: PathBuf::from("python3"),
+        runtime: Arc::new(Runtime::write(temporary).expect("the runtime can be written")),
+        environment: std::env::vars_os().collect(),
+        directory: temporary.to_owned(),
+    };
+    Session::new(Arc::new(Shared::new(Vec::new(), temporary.to_owned())), launch)
+}
+
+#[test]
+fn native_evaluation_is_pythons() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no python3 to compare with");
+        return;
+    }
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let mut session = session(temporary.path());
+    session.check_native();
+    let mut store = Store::new(false);
+    let origin = Origin::internal();
+    for (name, text) in VARIABLES {
+        store.set(&mut session, Sym::new(name), text.into(), origin).expect("a variable can be set");
+    }
+    store
+        .set_flag(&mut session, Sym::new("A"), Sym::new("doc"), "about ${NUMBER}".into(), origin)
+        .expect("a flag can be set");
+    let classes =
+        Value::List(Arc::new(vec!["/m/classes/native.bbclass".into(), "/m/classes/autotools.bbclass".into()]));
+    store.set(&mut session, Sym::new("__inherit_cache"), classes, origin).expect("a variable can be set");
+    for expression in NATIVE {
+        let before = session.evaluations.native;
+        let text = format!("${{@{expression}}}");
+        store.expand(&mut session, &text).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        assert!(session.evaluations.native > before, "{expression} went to Python");
+    }
+    for expression in PYTHONS {
+        let before = session.evaluations.python;
+        let text = format!("${{@{expression}}}");
+        store.expand(&mut session, &text).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        assert!(session.evaluations.python > before, "{expression} was evaluated without Python");
+    }
+    let differences: Vec<&str> = session.messages.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!((session.evaluations.different, differences), (0, vec![]));
+}
