@@ -135,17 +135,14 @@ impl Store {
         let mut rounds = 0;
         while current.contains("${") {
             rounds += 1;
-            let before = current.clone();
             match self.expand_once(ev, &mut current, var, &mut gathered) {
-                Ok(()) => {}
-                Err(error) => return Err(in_variable(error, var, &before)),
-            }
-            if current == before {
-                break;
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Err(in_variable(error, var, &current)),
             }
             if rounds > DEPTH {
                 let error = Error::Fatal("the expansion never ends".into());
-                return Err(in_variable(error, var, &before));
+                return Err(in_variable(error, var, &current));
             }
         }
         Ok(Expansion { value: Some(current.into()), refs: gathered.finish(), removes: None })
@@ -157,7 +154,8 @@ impl Store {
         text: &mut String,
         var: Option<Sym>,
         gathered: &mut Gathered,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut changed = false;
         let mut result = String::with_capacity(text.len() * 2);
         let mut done = 0;
         for (start, end) in scan_references(text) {
@@ -177,10 +175,11 @@ impl Store {
         }
         if done > 0 {
             result.push_str(&text[done..]);
+            changed = *text != result;
             *text = result;
         }
         if !text.contains("${@") {
-            return Ok(());
+            return Ok(changed);
         }
         let mut result = String::with_capacity(text.len() * 2);
         let mut done = 0;
@@ -192,7 +191,7 @@ impl Store {
             let value = match self.evaluate(ev, code, var, gathered) {
                 Ok(value) => value,
                 // Most likely a brace too few or too many: the text stays as it is.
-                Err(Error::Python { error, .. }) if is_unterminated(&error.kind, &error.message) => return Ok(()),
+                Err(Error::Python { error, .. }) if is_unterminated(&error.kind, &error.message) => return Ok(changed),
                 Err(error) => return Err(error),
             };
             result.push_str(&text[done..start]);
@@ -201,9 +200,10 @@ impl Store {
         }
         if done > 0 {
             result.push_str(&text[done..]);
+            changed |= *text != result;
             *text = result;
         }
-        Ok(())
+        Ok(changed)
     }
 
     fn evaluate(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::overrides::Active;
 use super::store::{Cached, Evaluate, Store};
 use super::variable::{Keyword, Operation, operations_value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::view::Expansion;
 use crate::{Sym, Text, Value};
 
@@ -93,8 +93,14 @@ impl Store {
         if !how.expand && !how.with_refs {
             return Ok((value, None));
         }
-        let name = Sym::new(&format!("{var}[{flag}]"));
-        let expansion = Arc::new(self.expand_value(ev, value.clone(), Some(name))?);
+        let expanded = self.expand_value(ev, value.clone(), None);
+        let expansion = Arc::new(expanded.map_err(|error| match error {
+            Error::Expansion { mut chain, message } => {
+                chain.push(format!("{var}[{flag}]"));
+                Error::Expansion { chain, message }
+            }
+            other => other,
+        })?);
         if !how.no_weak_default {
             self.cache.insert(
                 (var, Some(flag)),

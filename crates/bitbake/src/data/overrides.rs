@@ -39,6 +39,12 @@ impl Active {
     /// OVERRIDES is walked again and again: an override strips itself from the end of a variant's list, and takes the variant when it
     /// is all that is left, so later overrides win, and longer lists win over their own beginnings.
     pub(crate) fn choose(&self, variants: &[(Sym, Sym)]) -> Option<Sym> {
+        let covered = || variants.iter().filter(|(_, over)| self.covers(*over));
+        if covered().all(|(_, over)| self.set.contains(over) && !over.as_str().contains(':')) {
+            // Single overrides only: the last one in OVERRIDES wins.
+            let place = |over: Sym| self.list.iter().rposition(|listed| *listed == over);
+            return covered().max_by_key(|(_, over)| place(*over)).map(|(full, _)| *full);
+        }
         // A Python dictionary: a name written twice keeps its place and takes the later variant.
         let mut active: Vec<(String, Sym)> = Vec::new();
         for &(full, overrides) in variants {

@@ -82,10 +82,7 @@ impl Reader<'_> {
         let (operation, result) = match operator {
             Operator::Set | Operator::WeakDefault => ("set", written.clone()),
             Operator::Default => ("set?", self.current(store, assignment)?.unwrap_or_else(|| written.clone())),
-            Operator::Immediate => {
-                let mut copy = store.copy();
-                ("immediate", Value::Str(copy.expand(self.session, value)?))
-            }
+            Operator::Immediate => ("immediate", Value::Str(store.expand(self.session, value)?)),
             Operator::Append | Operator::Prepend | Operator::AppendDot | Operator::PrependDot => {
                 let old = self.current(store, assignment)?.filter(Value::truthy);
                 let old = text_value(old);
