@@ -1,13 +1,11 @@
-//! What the command line shows of a build directory: errors with their excerpts, rows, variables with history, graphs, differences.
+//! What the command line shows of a build directory: errors with their excerpts, graphs, hashes, differences.
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
-//! `rows` (what was computed, for programs), `environment` (variables and who set them), `targets` (task graphs and hashes),
+//! `targets` (task graphs and hashes),
 //! `difference` (why a hash is another one), `survey` (layers, versions, providers, lint).
 
 mod difference;
-mod environment;
 mod finding;
-mod rows;
 mod sigdata;
 mod survey;
 mod targets;
@@ -17,16 +15,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 pub use difference::differences;
-pub use environment::{dump, variable};
 pub use finding::{Finding, Severity};
-pub use rows::{recipe_row, task_row};
 pub use sigdata::Sigdata;
 pub use survey::{Version, lint, versions};
-pub use targets::{Planned, graph_dot, graph_json, plan, recipe_of};
+pub use targets::{Planned, graph_dot, graph_json, plan};
 
 use crate::Result;
 use crate::config::{BuildDir, Options, ParseOptions};
-use crate::recipe::RecipeInfo;
+use crate::recipe::{RecipeInfo, recipe_row};
 
 /// An opened build directory.
 pub struct Workbench {

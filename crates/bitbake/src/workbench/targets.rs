@@ -3,7 +3,6 @@
 use serde_json::{Value as Json, json};
 
 use super::Workbench;
-use crate::config::RecipeFile;
 use crate::error::{Error, Result};
 use crate::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks};
 use crate::recipe::RecipeInfo;
@@ -147,19 +146,4 @@ pub fn graph_json(planned: &Planned) -> Json {
         })
         .collect();
     json!({ "targets": planned.graph.targets.iter().map(id).collect::<Vec<_>>(), "tasks": order })
-}
-
-/// The recipe file and variant that a name means: a path, or what the read recipes provide.
-pub fn recipe_of<'a>(bench: &'a Workbench, universe: &mut Universe, name: &str) -> Result<(&'a RecipeFile, String)> {
-    let chosen = universe.build_providers(name)?.first().copied();
-    let Some(info) = chosen.map(|index| &universe.recipes[index]) else {
-        let mut message = format!("nothing provides {name}");
-        for reason in universe.skip_reasons(name) {
-            message.extend([format!("\n  {reason}")]);
-        }
-        return Err(Error::Fatal(message));
-    };
-    let file = bench.dir.recipes().iter().find(|file| file.path == info.path);
-    let file = file.ok_or_else(|| Error::Fatal(format!("{} is no recipe of this build directory", info.path)))?;
-    Ok((file, info.variant.clone()))
 }

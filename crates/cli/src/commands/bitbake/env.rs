@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use buildnet_bitbake::Sym;
-use buildnet_bitbake::workbench::{Workbench, dump, recipe_of, variable};
+use buildnet_bitbake::config;
+use buildnet_bitbake::data::Store;
+use buildnet_bitbake::workbench::Workbench;
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
@@ -43,34 +44,47 @@ pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
             store
         }
     };
-    let text = match &args.variable {
-        None => dump(&mut session, &mut store),
-        Some(name) if args.history => variable(&mut session, &mut store, Sym::new(name), true),
-        Some(name) => match store.get_text(&mut session, name) {
-            Ok(Some(value)) => Ok(format!("{value}\n")),
-            Ok(None) => {
-                return Err(ErrorReport::user(format!("{name} is not set"))
-                    .with_hint("`buildnet bitbake env` without -v shows everything that is.")
-                    .into());
-            }
-            Err(error) => Err(error),
-        },
+    let Some(name) = &args.variable else {
+        let mut text = Vec::new();
+        let written = config::write_environment(&mut session, &mut store, &mut text);
+        written.map_err(|error| place.failed(&error))?.map_err(|error| ErrorReport::internal("no text").because(&error))?;
+        print(&String::from_utf8_lossy(&text))?;
+        return Ok(ExitCode::SUCCESS);
     };
-    print(&text.map_err(|error| place.failed(&error))?)?;
+    let shown = config::show(&mut session, &mut store, name).map_err(|error| place.failed(&error))?;
+    let set = shown.value.is_some() || !shown.history.is_empty() || !shown.flags.is_empty();
+    if !set {
+        return Err(ErrorReport::user(format!("{name} is not set"))
+            .with_hint("`buildnet bitbake env` without -v shows everything that is.")
+            .into());
+    }
+    let mut out = String::new();
+    if args.history {
+        for (variant, entries) in [(name, &shown.history)].into_iter().chain(shown.variants.iter().map(|(n, e)| (n, e))) {
+            for entry in entries {
+                let flag = entry.flag.map(|flag| format!("[{flag}]")).unwrap_or_default();
+                let (file, line) = (entry.origin.file, entry.origin.line);
+                out += &format!("{file}:{line}: {} {variant}{flag} {:?}\n", entry.operation, entry.detail.to_string());
+            }
+        }
+        out += &format!("{name} = {:?}\n", shown.value.unwrap_or_default());
+    } else {
+        out += &format!("{}\n", shown.value.unwrap_or_default());
+    }
+    print(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn recipe_store(name: &str, place: &Place, bench: &Workbench) -> Result<buildnet_bitbake::data::Store, Stop> {
+fn recipe_store(name: &str, place: &Place, bench: &Workbench) -> Result<Store, Stop> {
     let mut session = bench.dir.session(false);
-    let by_path = bench.dir.recipes().iter().find(|file| file.path == name);
-    let (file, variant) = match by_path {
-        Some(file) => (file, String::new()),
-        None => {
-            let (mut universe, _) = place.universe(bench)?;
-            recipe_of(bench, &mut universe, name).map_err(|error| place.failed(&error))?
-        }
+    let found = match bench.dir.recipes().iter().find(|file| file.path == name) {
+        Some(file) => bench.dir.read_recipe(&mut session, file, Some("")).map(|mut variants| variants.pop()),
+        None => bench.dir.read_target(&mut session, name, place.threads),
     };
-    let variants = bench.dir.read_recipe(&mut session, file, Some(&variant)).map_err(|error| place.failed(&error))?;
-    let found = variants.into_iter().next();
-    found.map(|variant| variant.store).ok_or_else(|| ErrorReport::user(format!("{name} has no such variant")).into())
+    match found.map_err(|error| place.failed(&error))? {
+        Some(variant) => Ok(variant.store),
+        None => Err(ErrorReport::user(format!("nothing provides {name}"))
+            .with_hint("`buildnet bitbake recipes` shows all recipes, and why some are skipped.")
+            .into()),
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use buildnet_bitbake::workbench::task_row;
+use buildnet_bitbake::graph::task_row;
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
