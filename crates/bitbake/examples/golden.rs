@@ -64,6 +64,9 @@ fn build_directory(oecore: &Path) -> PathBuf {
     let directory = std::env::var_os("BUILDNET_GOLDEN_BUILD")
         .map_or_else(|| std::env::temp_dir().join("buildnet-golden"), PathBuf::from);
     let conf = directory.join("conf");
+    if conf.join("local.conf").exists() {
+        return directory;
+    }
     std::fs::create_dir_all(&conf).expect("the build directory can be made");
     let layers = format!("BBPATH = \"${{TOPDIR}}\"\nBBFILES ?= \"\"\nBBLAYERS = \"{}/meta\"\n", oecore.display());
     std::fs::write(conf.join("bblayers.conf"), layers).expect("bblayers.conf can be written");
@@ -88,7 +91,7 @@ fn compare_tasks(dir: &BuildDir, infos: Vec<RecipeInfo>, tasks: &Path, oecore: &
     let graph = TaskGraph::new(&universe, &closure, &[(&target, "do_build")])?;
     let hashed = hash_tasks(&mut universe, &closure, &graph)?;
     let mut ours: BTreeMap<&str, &HashedTask> = hashed.iter().map(|task| (task.id.as_str(), task)).collect();
-    let (mut total, mut found, mut depends, mut files, mut hashes) = (0, 0, 0, 0, 0);
+    let (mut total, mut found, mut depends, mut files, mut taskhashes) = (0, 0, 0, 0, 0);
     let mut shown = 0;
     for line in std::fs::read_to_string(tasks).expect("the tasks can be read").lines() {
         let row: Json =
@@ -109,7 +112,7 @@ fn compare_tasks(dir: &BuildDir, infos: Vec<RecipeInfo>, tasks: &Path, oecore: &
         got_files.sort();
         depends += usize::from(want == got);
         files += usize::from(sorted_files == got_files);
-        hashes += usize::from(row["taskhash"] == task.taskhash.as_str());
+        taskhashes += usize::from(row["taskhash"] == task.taskhash.as_str());
         if (want != got || sorted_files != got_files) && shown < 20 {
             shown += 1;
             eprintln!("{id}:\n  got  {got:?} {got_files:?}\n  want {want:?} {sorted_files:?}");
@@ -119,7 +122,7 @@ fn compare_tasks(dir: &BuildDir, infos: Vec<RecipeInfo>, tasks: &Path, oecore: &
         eprintln!("too much: {id}");
     }
     println!(
-        "tasks: {found} of {total}, {} too many; dependencies {depends}, files {files}, taskhash {hashes}",
+        "tasks: {found} of {total}, {} too many; dependencies {depends}, files {files}, taskhash {taskhashes}",
         ours.len()
     );
     Ok(())

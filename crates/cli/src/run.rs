@@ -1,18 +1,19 @@
 //! A build from request to exit code, by the daemon or in this process.
 
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::{ClientError, Daemon, Lines};
 use buildnet_daemon::service::{BuildRequest, Cancelled, Line, Service};
 use buildnet_event::{BuildId, BuildOutcome};
 use tokio::runtime::Runtime;
+use tokio::task::block_in_place;
 
 use crate::context::Context;
 use crate::local;
 use crate::output::{FAILED, exit_code};
-use crate::terminal::input::{Input, Signals};
+use crate::terminal::input::{Input, QUEUE, Signals};
 use crate::terminal::progress::Progress;
 use crate::terminal::session;
 
@@ -24,7 +25,7 @@ pub(crate) fn run(request: BuildRequest, context: &Context) -> Result<ExitCode, 
 
 /// Builds and shows it. A daemon is asked first, unless it is of no use to this request.
 pub(crate) fn build(request: BuildRequest, context: &Context) -> Result<Progress, ErrorReport> {
-    let (sender, inputs) = mpsc::channel();
+    let (sender, inputs) = mpsc::sync_channel(QUEUE);
     let signals = Signals::take().map_err(|error| ErrorReport::internal("cannot take signals").because(&error))?;
     if context.use_daemon {
         match context.daemon.build(&request) {
@@ -55,7 +56,7 @@ fn note_unused(error: &ClientError, context: &Context) {
 fn by_daemon(
     lines: Lines,
     daemon: &Daemon,
-    sender: Sender<Input>,
+    sender: SyncSender<Input>,
     inputs: &Receiver<Input>,
     context: &Context,
 ) -> Result<Progress, ErrorReport> {
@@ -81,14 +82,15 @@ fn by_daemon(
         let stop = daemon.post::<Cancelled>(&format!("/builds/{id}/cancel"), &());
         if let Ok(Some(Cancelled::StillWanted { others })) = stop {
             let message = format!("left the build; it goes on for {others} other client(s)");
-            let _ = interrupts.send(Input::Ended(Err(ErrorReport::user(message))));
+            // Never waits: it is this thread that takes from the queue. When that is full the next Ctrl-C does it.
+            let _ = interrupts.try_send(Input::Ended(Err(ErrorReport::user(message))));
         }
     })
 }
 
 fn in_process(
     request: BuildRequest,
-    sender: &Sender<Input>,
+    sender: &SyncSender<Input>,
     inputs: &Receiver<Input>,
     context: &Context,
 ) -> Result<Progress, ErrorReport> {
@@ -104,7 +106,7 @@ pub(crate) fn build_here(
     service: &Service,
     runtime: &Runtime,
     request: BuildRequest,
-    sender: &Sender<Input>,
+    sender: &SyncSender<Input>,
     inputs: &Receiver<Input>,
     context: &Context,
 ) -> Result<Progress, ErrorReport> {
@@ -115,11 +117,11 @@ pub(crate) fn build_here(
     let (id, sender) = (stream.id(), sender.clone());
     runtime.spawn(async move {
         while let Some(line) = stream.next().await {
-            if sender.send(Input::Line(line)).is_err() {
+            if block_in_place(|| sender.send(Input::Line(line))).is_err() {
                 return;
             }
         }
-        let _ = sender.send(Input::Ended(Ok(())));
+        let _ = block_in_place(|| sender.send(Input::Ended(Ok(()))));
     });
     session::run(inputs, context.show(), context.teller, |again| interrupt(service, id, again))
 }
@@ -161,6 +163,9 @@ fn interrupt(service: &Service, id: BuildId, again: bool) {
 pub(crate) fn runtime() -> Result<Runtime, ErrorReport> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // As many as can be of use: commands wait for a core before they take a thread. The default of 512 lets a wide graph
+        // take as many threads for a moment, each with an arena of the allocator that it never gives back.
+        .max_blocking_threads(32)
         .build()
         .map_err(|error| ErrorReport::environment("cannot start threads").because(&error))
 }

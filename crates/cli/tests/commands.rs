@@ -189,10 +189,23 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+/// Stops a test's daemon, also when the test fails.
+struct Stop<'a> {
+    place: &'a Place,
+    address: &'a str,
+}
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.place.run(&["stop", "--daemon-address", self.address]);
+    }
+}
+
 #[test]
 fn the_daemon_builds_follows_changes_and_stops() {
     let place = Place::new();
     let address = free_address();
+    let _stop = Stop { place: &place, address: &address };
     let run = |arguments: &[&str]| place.run(&[arguments, &["--daemon-address", &address]].concat());
     run(&["start", "--detach"]).expect(0, &["listens on"]);
     run(&["start", "--detach"]).expect(0, &["already listens"]);
@@ -210,6 +223,8 @@ fn the_daemon_builds_follows_changes_and_stops() {
     let lock = place.directory.path().join("cache/daemon");
     assert!(Path::new(&lock).exists());
     run(&["stop"]).expect(0, &["Stopped the daemon"]);
+    run(&["start", "--detach"]).expect(0, &["The daemon listens on"]);
+    run(&["stop"]).expect(0, &["Stopped the daemon"]);
     run(&["stop"]).expect(0, &["No daemon listens"]);
     run(&["build"]).expect(0, &["3 instant"]);
 }
@@ -218,4 +233,63 @@ fn the_daemon_builds_follows_changes_and_stops() {
 fn a_daemon_for_everyone_needs_a_token() {
     let place = Place::new();
     place.alone(&["start", "--listen", "0.0.0.0:0"]).expect(2, &["refusing to listen", "BUILDNET_TOKEN"]);
+}
+
+/// Changes something in a package, chosen by `choice`.
+fn disturb(place: &Place, choice: u64, step: u64) {
+    let package = place.root().join(if choice.is_multiple_of(2) { "base" } else { "top" });
+    let text = format!("{step}\n");
+    match choice / 2 % 7 {
+        0 => fs::write(package.join("in.txt"), text).unwrap(),
+        1 => drop(fs::remove_dir_all(package.join("out"))),
+        2 => fs::write(package.join("out/text"), "tampered").unwrap(),
+        3 => {
+            // A new directory, and something deep in it.
+            let deep = package.join(format!("new{}", step % 3)).join("deep");
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("more.txt"), text).unwrap();
+        }
+        4 => {
+            // The whole package is replaced, as version control does.
+            let aside = place.root().join("aside");
+            fs::rename(&package, &aside).unwrap();
+            fs::create_dir(&package).unwrap();
+            fs::write(package.join("in.txt"), text).unwrap();
+            fs::remove_dir_all(aside).unwrap();
+        }
+        5 => place.write("buildnet.yaml", &format!("{CONFIGURATION}# {step}\n")),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_daemon_that_follows_files_misses_nothing() {
+    let place = Place::new();
+    let address = free_address();
+    let _stop = Stop { place: &place, address: &address };
+    let run = |arguments: &[&str]| place.run(&[arguments, &["--daemon-address", &address]].concat());
+    run(&["start", "--detach"]).expect(0, &[]);
+    // Numbers of a linear congruential generator (Knuth, MMIX), so that a failure can be repeated.
+    let mut random = 42_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 33
+    };
+    for step in 0..40 {
+        run(&["build"]).expect(0, &["Done"]);
+        let changes: Vec<u64> = (0..next() % 3).map(|_| next()).collect();
+        // What was just built has its outputs, which a change may tamper with.
+        for change in &changes {
+            if place.root().join("top/out/text").exists() && place.root().join("base/out/text").exists() {
+                disturb(&place, *change, step);
+            }
+        }
+        run(&["build"]).expect(0, &["Done"]);
+        // A process that looks at every file finds nothing left to do.
+        place.alone(&["build", "--dry-run"]).expect(0, &["2 instant"]);
+        let input = |package: &str| fs::read_to_string(place.root().join(package).join("in.txt")).unwrap();
+        let built = fs::read_to_string(place.root().join("top/out/text")).unwrap();
+        assert_eq!(built, input("base") + &input("top"), "step {step}, changes {changes:?}");
+    }
+    run(&["stop"]).expect(0, &[]);
 }

@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 
 use crate::event::{BuildId, Event, EventKind};
 
+/// Bytes of text that a stream holds at most; the events that carry more than that are dropped, oldest first.
+const MAX_TEXT: usize = 64 << 20;
+
 /// A stream of events with a bounded memory of the last ones.
 ///
 /// Publishing never waits and never fails: a reader that falls behind by more than the capacity gets [`Lagged`] and continues at
@@ -30,6 +33,8 @@ struct Ring {
     events: VecDeque<Arc<Event>>,
     /// Sequence number of the next event.
     next: u64,
+    /// Bytes of text in the events.
+    text: usize,
     closed: bool,
 }
 
@@ -45,7 +50,7 @@ impl Bus {
     pub fn new(capacity: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
-                ring: Mutex::new(Ring { events: VecDeque::new(), next: 1, closed: false }),
+                ring: Mutex::new(Ring { events: VecDeque::new(), next: 1, text: 0, closed: false }),
                 changed: Notify::new(),
                 capacity: capacity.max(1),
             }),
@@ -59,10 +64,12 @@ impl Bus {
         let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let event = Arc::new(Event { seq: ring.next, time_ms, build, kind });
         ring.next += 1;
-        if ring.events.len() == self.shared.capacity {
-            ring.events.pop_front();
-        }
+        ring.text += text_of(&event);
         ring.events.push_back(Arc::clone(&event));
+        while ring.events.len() > self.shared.capacity || (ring.text > MAX_TEXT && ring.events.len() > 1) {
+            let dropped = ring.events.pop_front().map_or(0, |event| text_of(&event));
+            ring.text -= dropped;
+        }
         drop(ring);
         self.shared.changed.notify_waiters();
         event
@@ -141,6 +148,15 @@ impl Subscription {
     }
 }
 
+/// Bytes of the texts of an event that may be long.
+fn text_of(event: &Event) -> usize {
+    match &event.kind {
+        EventKind::TaskOutput { text, .. } | EventKind::Notice { text, .. } => text.len(),
+        EventKind::TaskFinished(task) => task.log_tail.as_ref().map_or(0, String::len),
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +177,18 @@ mod tests {
         assert_eq!(slow.try_next().unwrap().unwrap().seq, 2);
         assert_eq!(slow.try_next().unwrap().unwrap().seq, 3);
         assert_eq!(slow.try_next(), None);
+    }
+
+    #[test]
+    fn long_texts_are_not_held_without_bound() {
+        let bus = Bus::new(1_000_000);
+        let mut reader = bus.subscribe();
+        let piece = "x".repeat(1 << 20);
+        for _ in 0..100 {
+            bus.publish(None, notice(&piece));
+        }
+        assert_eq!(reader.try_next(), Some(Err(Lagged { missed: 36 })));
+        assert_eq!(bus.last_seq(), 100);
     }
 
     #[test]

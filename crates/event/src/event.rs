@@ -228,7 +228,7 @@ pub struct TaskSummary {
     /// How much work it was; none if it did not succeed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tier: Option<Tier>,
-    /// Wall time in this build, in microseconds: from start to outputs in place.
+    /// Wall time in this build, in microseconds: from start to outputs in place, without the wait for a free core.
     pub duration_us: u64,
     /// Wall time of the command when it really ran, now or in the run that filled the cache, in microseconds.
     pub execution_us: u64,
@@ -262,6 +262,29 @@ pub struct TaskSummary {
     /// Tasks it waited for.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dependencies: Vec<TaskName>,
+}
+
+impl TaskSummary {
+    /// A task that succeeded, of which nothing else is known yet.
+    pub fn new(task: TaskName, dependencies: Vec<TaskName>) -> Self {
+        Self {
+            task,
+            outcome: TaskOutcome::Success,
+            tier: None,
+            duration_us: 0,
+            execution_us: 0,
+            key: None,
+            exit_code: None,
+            error: None,
+            hint: None,
+            log_path: None,
+            log_tail: None,
+            reason: None,
+            usage: TaskUsage::default(),
+            attempts: 0,
+            dependencies,
+        }
+    }
 }
 
 /// What happened.

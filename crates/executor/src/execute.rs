@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use buildnet_cas::Store;
 use buildnet_digest::stat::{Root, Stamp};
@@ -16,11 +15,9 @@ use buildnet_sandbox::{
 use crate::collect::{self, Collection};
 use crate::error::ExecutorError;
 use crate::outputs::Outputs;
-use crate::place::{Placed, exists, place};
+use crate::place::{Placed, place};
 use crate::root::ExecutionRoot;
-
-/// Tells the executors of one process apart.
-static NEXT_EXECUTOR: AtomicU64 = AtomicU64::new(0);
+use crate::scratch::Scratch;
 
 /// Where a confined command finds the workspace: the same place for every checkout, so that paths in outputs do not differ.
 pub const EXECUTION_ROOT: &str = "/buildnet/work";
@@ -125,23 +122,6 @@ pub struct Executor {
     workspace: Arc<Root>,
     /// On the workspace's file system, so that outputs can be moved into place.
     scratch: Arc<Scratch>,
-    next: Arc<AtomicU64>,
-}
-
-/// Where execution roots lie; removed with the last handle.
-#[derive(Debug)]
-struct Scratch {
-    disk: PathBuf,
-    /// In memory, for inputs.
-    memory: Option<PathBuf>,
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        for directory in [Some(&self.disk), self.memory.as_ref()].into_iter().flatten() {
-            let _ = std::fs::remove_dir_all(directory);
-        }
-    }
 }
 
 impl Executor {
@@ -153,16 +133,8 @@ impl Executor {
         scratch: &Path,
         memory: Option<&Path>,
     ) -> Result<Self, ExecutorError> {
-        sweep(scratch);
-        let number = NEXT_EXECUTOR.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", std::process::id());
-        let disk = scratch.join(&name);
-        std::fs::create_dir_all(&disk).map_err(ExecutorError::io("create", disk.display().to_string()))?;
-        let memory = memory.and_then(private_directory).map(|memory| {
-            sweep(&memory);
-            memory.join(name)
-        });
-        Ok(Self { store, workspace, scratch: Arc::new(Scratch { disk, memory }), next: Arc::default() })
+        let scratch = Scratch::open(scratch, memory)?;
+        Ok(Self { store, workspace, scratch: Arc::new(scratch) })
     }
 
     /// The store that outputs go to.
@@ -197,10 +169,7 @@ impl Executor {
         log: &mut (dyn FnMut(&[u8]) + Send),
         cancel: &CancelHandle,
     ) -> Result<Executed, ExecutorError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let place = |scratch: &PathBuf| scratch.join(number.to_string());
-        let memory = self.scratch.memory.as_ref().map(place);
-        let mut root = ExecutionRoot::create(place(&self.scratch.disk), memory, &execution.inputs)?;
+        let mut root = ExecutionRoot::create(Scratch::slot(&self.scratch), &execution.inputs)?;
         let mut directories = execution.directories.clone();
         directories.extend(execution.outputs.iter().filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())));
         directories.extend(execution.state.iter().map(|state| state.path.clone()));
@@ -370,31 +339,4 @@ fn relative(paths: &[PathBuf], inside: &Path) -> Vec<String> {
 
 fn has_entries(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-/// A directory of this user alone below one that everybody may write to; none if there is something else at its place.
-fn private_directory(shared: &Path) -> Option<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let user = rustix::process::geteuid().as_raw();
-    let directory = shared.join(format!("buildnet-{user}"));
-    let _ = std::fs::DirBuilder::new().mode(0o700).create(&directory);
-    let metadata = std::fs::symlink_metadata(&directory).ok()?;
-    let private = metadata.is_dir() && metadata.uid() == user && metadata.mode().trailing_zeros() >= 6;
-    private.then_some(directory)
-}
-
-/// Removes the scratch directories of processes that are gone.
-fn sweep(scratch: &Path) {
-    let Ok(entries) = std::fs::read_dir(scratch) else { return };
-    for entry in entries.flatten() {
-        let alive = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.split('-').next()?.parse::<i32>().ok())
-            .and_then(rustix::process::Pid::from_raw)
-            .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-        if !alive && exists(&entry.path()) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod execute;
 pub mod outputs;
 mod place;
 mod root;
+mod scratch;
 
 pub use crate::error::ExecutorError;
 pub use crate::execute::{EXECUTION_ROOT, Executed, Execution, Executor, HostMount, Input, StateDir};

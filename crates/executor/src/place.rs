@@ -194,8 +194,3 @@ fn remove_paths<'a>(root: &Root, outputs: impl DoubleEndedIterator<Item = &'a Ou
     }
     Ok(())
 }
-
-/// Whether a host path exists, whatever it is.
-pub(crate) fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
-}

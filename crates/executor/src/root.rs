@@ -11,6 +11,7 @@ use buildnet_digest::tree::Node;
 
 use crate::error::ExecutorError;
 use crate::execute::Input;
+use crate::scratch::Slot;
 
 /// Inputs up to this size are copied; larger ones are mounted one by one, which costs less than copying them.
 const COPY_LIMIT: u64 = 256 * 1024;
@@ -25,6 +26,7 @@ const MEMORY_LIMIT: u64 = 128 << 20;
 /// directories by the hundred is what disk file systems do slowly. What the command writes always lies on disk.
 #[derive(Debug)]
 pub(crate) struct ExecutionRoot {
+    slot: Slot,
     disk: PathBuf,
     lower: PathBuf,
     /// Large inputs that the sandbox must mount.
@@ -41,14 +43,16 @@ pub(crate) struct Mounted {
 }
 
 impl ExecutionRoot {
-    /// Creates an empty root at a path that does not exist yet; its inputs in `memory` if they fit there, a path likewise.
-    pub(crate) fn create(disk: PathBuf, memory: Option<PathBuf>, inputs: &[Input]) -> Result<Self, ExecutorError> {
+    /// An empty root; its inputs in memory if they fit there.
+    pub(crate) fn create(slot: Slot, inputs: &[Input]) -> Result<Self, ExecutorError> {
         let sizes = inputs.iter().map(|input| match &input.node {
             Node::File { digest, .. } if digest.size() <= COPY_LIMIT => digest.size(),
             _ => 0,
         });
-        let lower = memory.filter(|_| sizes.sum::<u64>() <= MEMORY_LIMIT).unwrap_or_else(|| disk.join("lower"));
-        let root = Self { disk, lower, mounted: Vec::new() };
+        let small = sizes.sum::<u64>() <= MEMORY_LIMIT;
+        let disk = slot.disk();
+        let lower = slot.memory().filter(|_| small).unwrap_or_else(|| disk.join("lower"));
+        let root = Self { slot, disk, lower, mounted: Vec::new() };
         for part in [&root.lower, &root.upper(), &root.work()] {
             fs::create_dir_all(part).map_err(ExecutorError::io("create", part.display().to_string()))?;
         }
@@ -142,14 +146,43 @@ impl ExecutionRoot {
 
 impl Drop for ExecutionRoot {
     fn drop(&mut self) {
+        // The two directories of the overlay stay for the next root: making and removing directories is what costs.
+        let kept = empty(&self.upper()).and_then(|()| empty(&self.work()));
+        let removed = [self.lower.clone(), self.disk.join("blobs")].iter().all(|directory| remove(directory).is_ok());
         // What stays behind after a failure here is removed when the next executor opens the scratch directory.
-        for directory in [&self.lower, &self.disk] {
-            if fs::remove_dir_all(directory).is_err() {
-                // A command may have taken away its own permission to search a directory.
-                let _ = unlock(directory);
-                let _ = fs::remove_dir_all(directory);
-            }
+        if kept.is_err() || !removed {
+            let _ = remove(&self.disk);
+            self.slot.spoil();
         }
+    }
+}
+
+/// Removes what is in a directory.
+fn empty(directory: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory with all that is in it, if it is there.
+fn remove(directory: &Path) -> std::io::Result<()> {
+    let result = fs::remove_dir_all(directory).or_else(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Ok(());
+        }
+        // A command may have taken away its own permission to search a directory.
+        unlock(directory)?;
+        fs::remove_dir_all(directory)
+    });
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

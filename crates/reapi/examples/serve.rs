@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use axum::serve::ListenerExt;
 use buildnet_cas::{Durability, Store, StoreOptions};
 use buildnet_reapi::{CacheOptions, CacheService, router};
 use tokio::net::TcpListener;
@@ -24,5 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = CacheService::open(store, &dir, CacheOptions::default())?;
     let listener = TcpListener::bind(&listen).await?;
     println!("grpc://{}", listener.local_addr()?);
+    // Answers are small and wanted at once.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     Ok(axum::serve(listener, router(service)).await?)
 }

@@ -17,7 +17,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn from_name(name: &str) -> Option<Self> {
+    /// `read`, `write` or `admin`.
+    pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "read" => Some(Self::Read),
             "write" => Some(Self::Write),
@@ -129,7 +130,11 @@ impl Access {
     /// `None` means that the request is to be turned away.
     pub fn identify(&self, headers: &HeaderMap) -> Option<Identity> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return self.anonymous() };
-        let Some(secret) = value.to_str().ok().and_then(secret_of) else { return None };
+        self.identify_secret(&value.to_str().ok().and_then(secret_of)?)
+    }
+
+    /// Who holds this secret; `None` means that nobody does.
+    pub fn identify_secret(&self, secret: &str) -> Option<Identity> {
         let secret = blake3::hash(secret.as_bytes());
         let token = self.tokens.iter().find(|token| token.secret == secret);
         match token {
@@ -140,7 +145,8 @@ impl Access {
         }
     }
 
-    fn anonymous(&self) -> Option<Identity> {
+    /// What is allowed without a token; `None` when nothing is.
+    pub fn anonymous(&self) -> Option<Identity> {
         self.anonymous.map(|role| Identity { name: "anonymous".into(), role, instances: Arc::new([]) })
     }
 }

@@ -8,6 +8,7 @@ pub mod access;
 pub mod client;
 mod compress;
 mod digests;
+pub mod load;
 pub mod metrics;
 pub mod namespace;
 pub mod provenance;

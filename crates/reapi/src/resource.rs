@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn bad_names_are_refused() {
         for name in [
-            "".to_owned(),
-            "blobs".into(),
+            String::new(),
+            "blobs".to_owned(),
             format!("blobs/{HASH}"),
             format!("blobs/{HASH}/x"),
             format!("blobs/{HASH}/-3"),

@@ -151,7 +151,10 @@ async fn interrupted_writes_go_on_where_they_stopped() {
     let half = i64::try_from(shrunk.len() / 2).unwrap();
     let (first, second) = shrunk.split_at(shrunk.len() / 2);
     assert_eq!(write(&server, vec![piece(&name, 0, first, false)]).await.unwrap(), half);
-    assert_eq!(write(&server, vec![piece(&name, half, second, true)]).await.unwrap(), shrunk.len() as i64);
+    assert_eq!(
+        write(&server, vec![piece(&name, half, second, true)]).await.unwrap(),
+        i64::try_from(shrunk.len()).unwrap()
+    );
     assert_eq!(server.service.store().read(&digest).unwrap().unwrap(), bytes);
 }
 

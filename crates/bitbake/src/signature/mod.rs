@@ -3,19 +3,23 @@
 //! The basehash covers the text of the task's function and of every variable it needs, found by following references: `depends`
 //! says what one variable needs and what its value is for this purpose, `basehash` follows and hashes, `library` does the same for
 //! functions of the layers' Python modules. The taskhash adds the hashes of the tasks it depends on (`taskhash`, pruned by
-//! `prune`) and the checksums of local files (`checksums`).
+//! `prune`) and the checksums of local files (`checksums`). `sigdata` keeps all of it in BitBake's signature files, and `difference` says
+//! what makes two of them differ.
 
 mod basehash;
 mod checksums;
 mod depends;
+mod difference;
 mod library;
 mod prune;
-mod setup;
+mod sigdata;
 mod taskhash;
 
 pub use basehash::{RecipeSignatures, TaskSignature};
 pub use checksums::{ChecksumError, FileChecksum, FileChecksums};
 pub use depends::{Generator, VarSignature};
+pub use difference::{Difference, differences};
 pub use library::{Library, LibraryEntry, LibrarySource};
 pub use prune::{Pruning, RecipeFacts};
+pub use sigdata::{NameSet, SigData, SigDataError};
 pub use taskhash::{TaskDependency, taskhash};

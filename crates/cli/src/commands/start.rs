@@ -99,6 +99,7 @@ async fn serve_until_stopped(args: &StartArgs, access: Access, context: &Context
             .because(&error)
             .with_hint("Choose another address with --listen, and tell commands with --daemon-address.")
     })?;
+    let address = listener.local_addr().unwrap_or(address);
     let (cache_dir, environment) = (context.cache_dir.clone(), environment());
     let workbench = LocalWorkbench::new(LocalOptions { cache_dir, watch: true, environment });
     let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };

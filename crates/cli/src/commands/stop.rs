@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use buildnet_daemon::ErrorReport;
+use buildnet_daemon::process::{Lock, LockError};
 use buildnet_daemon::server::routes::status::Health;
 use clap::Args;
 
@@ -29,12 +30,12 @@ pub(crate) fn run(args: StopArgs, context: &Context) -> Result<ExitCode, ErrorRe
         return Ok(ExitCode::SUCCESS);
     };
     let asked = Instant::now();
-    while daemon.get::<Health>("/health").is_ok_and(|there| there.is_some_and(|there| there.pid == health.pid)) {
+    while is_there(&health, context) {
         if !args.finish && asked.elapsed() > PATIENCE {
             let message = format!("the daemon (process {}) does not end", health.pid);
             return Err(ErrorReport::environment(message).with_hint(format!("`kill {}` ends it.", health.pid)));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
     if context.json {
         print_json(&health)?;
@@ -42,4 +43,12 @@ pub(crate) fn run(args: StopArgs, context: &Context) -> Result<ExitCode, ErrorRe
         print(&format!("Stopped the daemon on {} (process {}).\n", daemon.address(), health.pid))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the daemon answers, or has not given its address free yet.
+fn is_there(health: &Health, context: &Context) -> bool {
+    let answers =
+        context.daemon.get::<Health>("/health").is_ok_and(|there| there.is_some_and(|it| it.pid == health.pid));
+    let lock = Lock::take(&context.daemon_dir(), context.daemon.address());
+    answers || matches!(lock, Err(LockError::Taken { owner: Some(owner), .. }) if owner.pid == health.pid)
 }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::build::{TaskOptions, request};
 use crate::context::Context;
-use crate::terminal::input::{Input, Signals};
+use crate::terminal::input::{Input, QUEUE, Signals};
 use crate::terminal::messages::Verbosity;
 use crate::terminal::session::Show;
 use crate::{local, run};
@@ -34,7 +34,7 @@ pub(crate) struct WatchArgs {
 }
 
 pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
-    let (sender, inputs) = mpsc::channel();
+    let (sender, inputs) = mpsc::sync_channel(QUEUE);
     Signals::take()
         .map_err(|error| ErrorReport::internal("cannot take signals").because(&error))?
         .forward(sender.clone());
@@ -66,7 +66,7 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
                 Ok(()) => Input::Changed,
                 Err(error) => Input::Ended(Err(error)),
             };
-            let _ = changes.send(input);
+            let _ = tokio::task::block_in_place(|| changes.send(input));
         });
         let next =
             inputs.iter().find(|input| matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_))));

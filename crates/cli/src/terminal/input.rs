@@ -1,13 +1,16 @@
 //! What a session reacts to, and the signals among it.
 
 use std::os::fd::AsFd;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::service::Line;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::live::Size;
+
+/// Inputs that wait for a session: whoever sends more waits, so that a terminal that is stopped costs bounded memory.
+pub(crate) const QUEUE: usize = 1024;
 
 /// Something that happened to a session.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl Signals {
     }
 
     /// Sends what arrives as input, from a thread of its own, for as long as somebody listens.
-    pub(crate) fn forward(self, inputs: Sender<Input>) {
+    pub(crate) fn forward(self, inputs: SyncSender<Input>) {
         std::thread::spawn(move || {
             while let Ok(signal) = self.set.wait() {
                 let input = if signal == Signal::SIGWINCH { Input::Resized } else { Input::Interrupt };

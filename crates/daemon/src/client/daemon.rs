@@ -17,6 +17,9 @@ use crate::service::{BuildRequest, Line};
 /// A loopback connection is made or refused at once; another machine may take a while.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// How long the daemon may take to begin its answer: planning a large workspace takes seconds.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// Longest answer that is read whole, in bytes.
 const MAX_ANSWER: u64 = 256 << 20;
 
@@ -92,6 +95,7 @@ impl Daemon {
         ];
         headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
         write_request(&mut stream, method, target, &headers, body).map_err(|source| self.lost(source))?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(|source| self.lost(source))?;
         let response = Response::read(stream).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidData => self.stranger(source.to_string()),
             _ => self.lost(source),
@@ -146,6 +150,8 @@ impl Daemon {
     pub fn build(&self, request: &BuildRequest) -> Result<Option<Lines>, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.stranger(error.to_string()))?;
         let Some(response) = self.send("POST", "/build", "application/x-ndjson", &body)? else { return Ok(None) };
+        // Commands may be silent for as long as they like.
+        response.stream().set_read_timeout(None).map_err(|source| self.lost(source))?;
         let id = response.header("x-build-id").unwrap_or_default().to_owned();
         let reader: Box<dyn Read + Send> = Box::new(response.into_reader());
         Ok(Some(Lines { id, address: self.address, reader: BufReader::new(reader) }))

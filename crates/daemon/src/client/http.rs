@@ -93,6 +93,11 @@ impl<R: Read> Response<R> {
         Ok(text)
     }
 
+    /// Where the response comes from.
+    pub fn stream(&self) -> &R {
+        self.body.stream.get_ref()
+    }
+
     /// The body, as it comes.
     pub fn into_reader(self) -> impl Read {
         self.body

@@ -32,7 +32,7 @@ pub struct BuildRequest {
     pub trace_inputs: bool,
     /// The environment of whoever asks. Only what tasks declare reaches them.
     pub environment: BTreeMap<String, String>,
-    /// Count tasks that were instant instead of telling each.
+    /// Count tasks that were instant instead of telling each, and leave out what commands write.
     pub compact: bool,
     /// Go on when nobody listens any more.
     pub detached: bool,

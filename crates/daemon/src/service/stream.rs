@@ -92,6 +92,7 @@ impl BuildStream {
     fn take(&mut self, event: Result<Arc<Event>, Lagged>) {
         match event {
             Ok(event) if event.build == Some(self.id()) => match instants(&event) {
+                _ if self.compact && matches!(event.kind, EventKind::TaskOutput { .. }) => {}
                 count if self.compact && count > 0 => self.instants += count,
                 _ => {
                     self.flush_instants();

@@ -1,6 +1,6 @@
 //! One inotify queue over many directories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,6 +37,8 @@ pub struct Watcher {
     by_watch: HashMap<i32, PathBuf>,
     /// Directories whose watch began after the last look: what changed in them before it is not known.
     fresh: Changes,
+    /// Directories that should be watched and do not exist.
+    missing: Vec<PathBuf>,
 }
 
 /// Whether the directories that matter are all watched.
@@ -53,7 +55,13 @@ impl Watcher {
     pub fn new() -> Result<Self, WatchError> {
         let queue =
             inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| WatchError::Open(e.into()))?;
-        Ok(Self { queue, by_path: HashMap::new(), by_watch: HashMap::new(), fresh: Changes::default() })
+        Ok(Self {
+            queue,
+            by_path: HashMap::new(),
+            by_watch: HashMap::new(),
+            fresh: Changes::default(),
+            missing: Vec::new(),
+        })
     }
 
     /// How many directories are watched.
@@ -61,9 +69,17 @@ impl Watcher {
         self.by_path.len()
     }
 
-    /// Watches exactly these directories from now on. A directory that does not exist is left out: its parent tells when it comes.
+    /// Watches exactly these directories from now on. Of one that does not exist the nearest directory above it is watched instead, and
+    /// it is told as changed when something on the way to it comes.
     pub fn set<'a>(&mut self, directories: impl IntoIterator<Item = &'a Path>) -> Coverage {
-        let wanted: std::collections::HashSet<&Path> = directories.into_iter().collect();
+        let mut wanted: HashSet<&Path> = directories.into_iter().collect();
+        self.missing.clear();
+        let absent: Vec<&Path> = wanted.iter().copied().filter(|directory| !directory.is_dir()).collect();
+        for directory in absent {
+            wanted.remove(directory);
+            wanted.extend(directory.ancestors().skip(1).find(|above| above.is_dir()));
+            self.missing.push(directory.to_owned());
+        }
         let gone: Vec<_> = self.by_path.keys().filter(|path| !wanted.contains(path.as_path())).cloned().collect();
         for path in gone {
             self.remove(&path);
@@ -73,7 +89,9 @@ impl Watcher {
                 continue;
             }
             match self.add(directory) {
-                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Ok(()) => {}
+                // It went between the look above and here; what is above it may not be watched.
+                Err(Errno::NOENT | Errno::NOTDIR) => self.fresh.set_everything(),
                 Err(Errno::NOSPC) => {
                     return Coverage::Partial(WatchError::NoWatches { watched: self.watched(), wanted: wanted.len() });
                 }
@@ -95,6 +113,14 @@ impl Watcher {
         self.by_path.insert(directory.to_owned(), watch);
         self.fresh.add(directory.to_owned());
         Ok(())
+    }
+
+    /// Forgets a directory that is no longer where it was, and everything below it, which went with it.
+    fn lose(&mut self, directory: &Path) {
+        let gone: Vec<_> = self.by_path.keys().filter(|path| path.starts_with(directory)).cloned().collect();
+        for path in gone {
+            self.remove(&path);
+        }
     }
 
     fn remove(&mut self, directory: &Path) {
@@ -126,17 +152,24 @@ impl Watcher {
             }
             // Events of a watch that was removed may still be in the queue.
             let Some(directory) = self.by_watch.get(&event.wd()) else { continue };
-            match event.file_name() {
-                Some(name) => changes.add(directory.join(OsStr::from_bytes(name.to_bytes()))),
-                None => changes.add(directory.clone()),
+            let path = match event.file_name() {
+                Some(name) => directory.join(OsStr::from_bytes(name.to_bytes())),
+                None => directory.clone(),
+            };
+            let moved = flags.contains(ReadFlags::MOVED_FROM | ReadFlags::ISDIR);
+            if moved || flags.intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+                lost.push(path.clone());
             }
-            if flags.intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
-                lost.push(directory.clone());
-            }
+            changes.add(path);
         }
         // What moved away is watched under a name that is no longer its own.
         for directory in lost {
-            self.remove(&directory);
+            self.lose(&directory);
+        }
+        let came = |missing: &&PathBuf| missing.ancestors().any(|above| changes.paths.contains(above));
+        let came: Vec<_> = self.missing.iter().filter(came).cloned().collect();
+        for path in came {
+            changes.add(path);
         }
         Ok(changes)
     }
@@ -159,7 +192,10 @@ mod tests {
         let mut watcher = Watcher::new().unwrap();
         assert!(matches!(watcher.set(directories.iter().copied()), Coverage::Complete));
         let fresh = watcher.drain().unwrap();
-        assert_eq!(fresh.paths.len(), watcher.watched(), "directories watched since now are named");
+        assert!(
+            watcher.by_path.keys().all(|path| fresh.paths.contains(path)),
+            "directories watched since now are named"
+        );
         watcher
     }
 
@@ -201,22 +237,39 @@ mod tests {
     }
 
     #[test]
+    fn what_moves_takes_the_watches_below_it_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let (above, deep) = (directory.path().join("a"), directory.path().join("a/b/c"));
+        fs::create_dir_all(&deep).unwrap();
+        let mut watcher = watch(&[directory.path(), &deep]);
+        fs::rename(&above, directory.path().join("aside")).unwrap();
+        fs::create_dir_all(&deep).unwrap();
+        assert!(watcher.drain().unwrap().paths.contains(&above));
+        watcher.set([directory.path(), &deep]);
+        watcher.drain().unwrap();
+        fs::write(deep.join("file"), "").unwrap();
+        assert_eq!(watcher.drain().unwrap().paths, [deep.join("file")].into());
+    }
+
+    #[test]
+    fn a_directory_that_comes_later_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a/b/c");
+        let mut watcher = watch(&[&deep]);
+        assert_eq!(watcher.watched(), 1, "the directory above");
+        fs::write(directory.path().join("other"), "").unwrap();
+        assert!(!watcher.drain().unwrap().paths.contains(&deep));
+        fs::create_dir_all(&deep).unwrap();
+        assert!(watcher.drain().unwrap().paths.contains(&deep));
+    }
+
+    #[test]
     fn directories_no_longer_wanted_are_silent() {
         let directory = tempfile::tempdir().unwrap();
         let mut watcher = watch(&[directory.path()]);
         watcher.set([]);
         fs::write(directory.path().join("file"), "").unwrap();
         assert!(watcher.drain().unwrap().is_empty());
-        assert_eq!(watcher.watched(), 0);
-    }
-
-    #[test]
-    fn missing_directories_and_files_are_left_out() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("file");
-        fs::write(&file, "").unwrap();
-        let mut watcher = Watcher::new().unwrap();
-        assert!(matches!(watcher.set([file.as_path(), &directory.path().join("none")]), Coverage::Complete));
         assert_eq!(watcher.watched(), 0);
     }
 }

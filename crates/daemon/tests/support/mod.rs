@@ -93,8 +93,9 @@ impl Workbench for Bench {
             bus.publish(Some(id), EventKind::BuildStarted { workspace, command, tasks: job.plan.tasks.len() as u64 });
             assert!(!job.request.packages.contains(&"panics".to_owned()), "as the test wants it");
             let outcome = tokio::select! {
-                permit = self.gate.acquire() => { permit.unwrap().forget(); BuildOutcome::Success }
+                biased;
                 () = cancel.cancelled() => BuildOutcome::Cancelled,
+                permit = self.gate.acquire() => { permit.unwrap().forget(); BuildOutcome::Success }
             };
             let mut counts = TierCounts::default();
             for task in job.plan.tasks.keys().filter(|_| outcome == BuildOutcome::Success) {

@@ -10,8 +10,7 @@ use buildnet_cas::Store;
 use buildnet_digest::stat::Root;
 use buildnet_digest::{Digest, DigestFunction};
 use buildnet_event::{
-    BuildId, BuildOutcome, Bus, EventKind, InputChange, InputPart, Level, TaskName, TaskOutcome, TaskSummary,
-    TaskUsage, Tier, TierCounts,
+    BuildId, BuildOutcome, Bus, EventKind, InputChange, InputPart, Level, TaskName, TaskSummary, Tier, TierCounts,
 };
 use buildnet_executor::Executor;
 use rustix::fs::FlockOperation;
@@ -471,21 +470,10 @@ impl Builder {
                 continue;
             }
             let summary = TaskSummary {
-                task: name.clone(),
-                outcome: TaskOutcome::Success,
                 tier: Some(Tier::Cached),
-                duration_us: 0,
                 execution_us,
                 key: key.map(|key| key.to_string()),
-                exit_code: None,
-                error: None,
-                hint: None,
-                log_path: None,
-                log_tail: None,
-                reason: None,
-                usage: TaskUsage::default(),
-                attempts: 0,
-                dependencies: spec.dependencies.clone(),
+                ..TaskSummary::new(name.clone(), spec.dependencies.clone())
             };
             session.finish(summary, execution_us);
         }

@@ -23,15 +23,22 @@ pub(super) struct TaskLog {
 }
 
 impl TaskLog {
-    /// Starts a log; an earlier one of the task is replaced. A log that cannot be written is no reason to fail a build.
+    /// Starts a log; an earlier one of the task is removed. The file is made when there is something to write: most commands say
+    /// nothing.
     pub(super) fn create(logs: &Path, task: &TaskName) -> Self {
         let path = path_of(logs, task);
-        let file = path.parent().and_then(|parent| std::fs::create_dir_all(parent).ok()).and_then(|()| {
-            // Removed first: the old file may be what a watcher still reads.
-            let _ = std::fs::remove_file(&path);
-            File::create(&path).ok()
-        });
-        Self { path, file, written: 0, tail: Vec::new(), partial: Vec::new() }
+        // Removed, not truncated: the old file may be what a watcher still reads.
+        let _ = std::fs::remove_file(&path);
+        Self { path, file: None, written: 0, tail: Vec::new(), partial: Vec::new() }
+    }
+
+    /// The file; none if it cannot be made, which is no reason to fail a build.
+    fn file(&mut self) -> Option<&mut File> {
+        if self.file.is_none() {
+            std::fs::create_dir_all(self.path.parent()?).ok()?;
+            self.file = File::create(&self.path).ok();
+        }
+        self.file.as_mut()
     }
 
     /// Adds output; returns the text to show.
@@ -40,7 +47,7 @@ impl TaskLog {
             let room = usize::try_from(MAX_LOG - self.written).unwrap_or(usize::MAX);
             let kept = &bytes[..bytes.len().min(room)];
             self.written += kept.len() as u64;
-            if let Some(file) = &mut self.file {
+            if let Some(file) = self.file() {
                 let _ = file.write_all(kept);
                 if kept.len() < bytes.len() {
                     let _ = file.write_all(b"\n[the log is longer than 64 MiB; the rest is not kept]\n");

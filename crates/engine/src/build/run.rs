@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use buildnet_digest::{Diagnostic, DigestFunction, ErrorCategory, protobuf, reapi};
 use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
@@ -19,7 +19,7 @@ use super::error::BuildError;
 use super::log::TaskLog;
 use super::session::Session;
 use super::spec::{ActionSpec, SandboxMode};
-use super::task::ran;
+use super::task::{micros, ran};
 use super::trace;
 
 /// Longest piece of output in one event.
@@ -33,7 +33,8 @@ pub(super) struct Done {
     pub(super) execution_us: u64,
 }
 
-/// Takes the result from the cache or runs the command; the outputs are in place afterwards.
+/// Takes the result from the cache or runs the command; the outputs are in place afterwards. Leaves in the summary's duration how
+/// long the command waited for its turn.
 pub(super) async fn run(
     task: &TaskName,
     spec: &ActionSpec,
@@ -58,6 +59,7 @@ pub(super) async fn run(
     if session.is_stopped() {
         return Err(BuildError::Stopped);
     }
+    let queued = Instant::now();
     let permit = tokio::select! {
         permit = session.limit.admit(task, spec) => permit,
         () = cancel.cancelled() => return Err(BuildError::Cancelled),
@@ -69,6 +71,7 @@ pub(super) async fn run(
     for state in &spec.state {
         locks.push(session.state_lock(state).lock_owned().await);
     }
+    summary.duration_us = micros(queued);
     let execution = execution(task, spec, session, &assembled, identities);
     let mut told = 0;
     loop {

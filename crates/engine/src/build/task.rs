@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use buildnet_digest::{Diagnostic, Digest, DigestFunction};
-use buildnet_event::{EventKind, InputChange, InputPart, Reason, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier};
+use buildnet_event::{EventKind, InputChange, InputPart, Reason, TaskName, TaskOutcome, TaskSummary, Tier};
 
 pub(super) use super::action::short;
 use super::action::{self, Identities, Upstream};
@@ -21,23 +21,7 @@ use crate::graph::{ComputeError, Context, Failure};
 pub(super) async fn compute(task: &TaskName, ctx: &Context) -> Result<Arc<TaskValue>, ComputeError> {
     let session = Arc::clone(ctx.host::<Arc<Session>>());
     let spec = ctx.get(&SpecKey(task.clone())).await?;
-    let mut summary = TaskSummary {
-        task: task.clone(),
-        outcome: TaskOutcome::Success,
-        tier: None,
-        duration_us: 0,
-        execution_us: 0,
-        key: None,
-        exit_code: None,
-        error: None,
-        hint: None,
-        log_path: None,
-        log_tail: None,
-        reason: None,
-        usage: TaskUsage::default(),
-        attempts: 0,
-        dependencies: spec.dependencies.clone(),
-    };
+    let mut summary = TaskSummary::new(task.clone(), spec.dependencies.clone());
     match settle(task, &spec, ctx, &session, &mut summary).await {
         Ok(value) => {
             let saved = if summary.attempts == 0 { summary.execution_us } else { 0 };
@@ -132,7 +116,8 @@ async fn settle(
     let action = assembled.digest;
     let Done { outputs, tier, execution_us } =
         run::run(task, spec, session, assembled, identities, ctx.cancellation(), summary).await?;
-    summary.duration_us = micros(began);
+    // What `run` left there is the wait for its turn, which is not the task's own time.
+    summary.duration_us = micros(began).saturating_sub(summary.duration_us);
     summary.execution_us = execution_us;
     summary.tier = Some(tier);
     let outputs_digest = outputs.digest()?;

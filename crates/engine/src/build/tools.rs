@@ -169,7 +169,7 @@ mod tests {
         let home = Some(Path::new("/home/u"));
         let work = Path::new("/home/u/work");
         let needed = |real: &str| needed(Path::new(real), work, home);
-        assert_eq!(needed("/usr/bin/cc"), [PathBuf::new(); 0]);
+        assert_eq!(needed("/usr/bin/cc"), Vec::<PathBuf>::new());
         assert_eq!(needed("/home/u/.nvm/v20/bin/node"), [PathBuf::from("/home/u/.nvm/v20")]);
         assert_eq!(needed("/home/u/bin/tool"), [PathBuf::from("/home/u/bin")]);
         assert_eq!(needed("/srv/tool"), [PathBuf::from("/srv")]);

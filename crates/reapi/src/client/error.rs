@@ -45,9 +45,9 @@ pub enum RemoteError {
         /// The address.
         target: String,
         /// What was asked for.
-        expected: Digest,
+        expected: Box<Digest>,
         /// What came.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The server's answer makes no sense.
     #[error("the answer of {target} {what}")]

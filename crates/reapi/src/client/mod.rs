@@ -101,7 +101,7 @@ impl RemoteCache {
     async fn negotiate(&mut self) -> Result<(), RemoteError> {
         let request = reapi::GetCapabilitiesRequest { instance_name: self.instance.clone() };
         let mut client = CapabilitiesClient::new(self.service.clone());
-        let answer = client.get_capabilities(self.request(request)).await;
+        let answer = client.get_capabilities(bounded(request)).await;
         let capabilities = answer.map_err(|status| self.failed("ask the capabilities of", status))?.into_inner();
         let cache = capabilities.cache_capabilities.ok_or_else(|| RemoteError::NoCache { target: self.target() })?;
         let supported = |function: &DigestFunction| cache.digest_functions.contains(&(function.to_reapi() as i32));
@@ -139,13 +139,7 @@ impl RemoteCache {
         self.max_batch
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(CALL);
-        request
-    }
-
-    fn failed(&self, action: &'static str, status: Status) -> RemoteError {
+    pub(crate) fn failed(&self, action: &'static str, status: Status) -> RemoteError {
         RemoteError::Call { action, target: self.target(), status: Box::new(status) }
     }
 
@@ -171,7 +165,7 @@ impl RemoteCache {
                 blob_digests: digests.iter().map(Digest::to_reapi).collect(),
                 digest_function: function.to_reapi() as i32,
             };
-            let answer = self.cas().find_missing_blobs(self.request(request)).await;
+            let answer = self.cas().find_missing_blobs(bounded(request)).await;
             let answer = answer.map_err(|status| self.failed("look for blobs in", status))?.into_inner();
             for digest in answer.missing_blob_digests {
                 missing.push(self.own(function, &digest)?);
@@ -195,7 +189,7 @@ impl RemoteCache {
             digest_function: action.function().to_reapi() as i32,
             ..Default::default()
         };
-        match self.actions().get_action_result(self.request(request)).await {
+        match self.actions().get_action_result(bounded(request)).await {
             Ok(answer) => Ok(Some(answer.into_inner())),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(self.failed("look an action up in", status)),
@@ -211,7 +205,7 @@ impl RemoteCache {
             results_cache_policy: None,
             digest_function: action.function().to_reapi() as i32,
         };
-        let answer = self.actions().update_action_result(self.request(request)).await;
+        let answer = self.actions().update_action_result(bounded(request)).await;
         answer.map(drop).map_err(|status| self.failed("store an action's result in", status))
     }
 
@@ -244,4 +238,11 @@ impl RemoteCache {
         }
         Ok(())
     }
+}
+
+/// A request that must be answered within a time.
+fn bounded<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL);
+    request
 }

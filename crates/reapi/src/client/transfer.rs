@@ -5,7 +5,7 @@ use buildnet_digest::{Digest, DigestFunction, reapi};
 use bytes::Bytes;
 use tonic::{Code, Request, Status};
 
-use super::{RemoteCache, RemoteError};
+use super::{RemoteCache, RemoteError, bounded};
 use crate::compress::Compressor;
 
 /// Bytes of content in one message of a stream.
@@ -42,7 +42,7 @@ impl RemoteCache {
             acceptable_compressors: if self.zstd { vec![Compressor::Zstd.to_reapi()] } else { Vec::new() },
             digest_function: function.to_reapi() as i32,
         };
-        let answer = self.cas().batch_read_blobs(self.request(request)).await;
+        let answer = self.cas().batch_read_blobs(bounded(request)).await;
         let answer = answer.map_err(|status| self.failed("read blobs from", status))?.into_inner();
         let mut blobs = Vec::with_capacity(digests.len());
         for item in answer.responses {
@@ -78,7 +78,7 @@ impl RemoteCache {
             requests: blobs.iter().map(item).collect(),
             digest_function: first.function().to_reapi() as i32,
         };
-        let answer = self.cas().batch_update_blobs(self.request(request)).await;
+        let answer = self.cas().batch_update_blobs(bounded(request)).await;
         let answer = answer.map_err(|status| self.failed("store blobs in", status))?.into_inner();
         for item in answer.responses {
             let status = item.status.unwrap_or_default();
@@ -132,6 +132,15 @@ impl RemoteCache {
                 _ => compressor = Compressor::Identity,
             }
         }
+        self.upload(digest, compressor, content).await
+    }
+
+    /// Stores a blob as a stream, as it is.
+    pub(crate) async fn write_plain(&self, digest: &Digest, blob: Bytes) -> Result<(), RemoteError> {
+        self.upload(digest, Compressor::Identity, blob).await
+    }
+
+    async fn upload(&self, digest: &Digest, compressor: Compressor, content: Bytes) -> Result<(), RemoteError> {
         let prefix = format!("uploads/{}/", uuid::Uuid::new_v4());
         let name = self.resource(&prefix, compressor, digest);
         let requests = pieces(name, content);
@@ -159,12 +168,12 @@ impl RemoteCache {
         if actual == *digest {
             return Ok(blob);
         }
-        Err(RemoteError::Mismatch { target: self.target(), expected: *digest, actual })
+        Err(RemoteError::Mismatch { target: self.target(), expected: Box::new(*digest), actual: Box::new(actual) })
     }
 }
 
 /// The requests of one upload.
-pub(crate) fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
+fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
     let count = content.len().div_ceil(PIECE).max(1);
     (0..count).map(move |index| {
         let start = index * PIECE;

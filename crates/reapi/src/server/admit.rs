@@ -35,10 +35,10 @@ async fn check(
     next: Next,
 ) -> Response {
     let Some(identity) = service.access().identify(request.headers()) else {
-        return refuse(protocol, Refusal::Unknown);
+        return refuse(protocol, &Refusal::Unknown);
     };
     let Ok(permit) = std::sync::Arc::clone(service.in_flight()).try_acquire_owned() else {
-        return refuse(protocol, Refusal::Full);
+        return refuse(protocol, &Refusal::Full);
     };
     request.extensions_mut().insert(identity);
     let response = next.run(request).await;
@@ -50,7 +50,7 @@ enum Refusal {
     Full,
 }
 
-fn refuse(protocol: Protocol, refusal: Refusal) -> Response {
+fn refuse(protocol: Protocol, refusal: &Refusal) -> Response {
     let (status, code, message) = match refusal {
         Refusal::Unknown => (StatusCode::UNAUTHORIZED, tonic::Code::Unauthenticated, "a valid token is needed"),
         Refusal::Full => {

@@ -1,6 +1,7 @@
 //! Remote Asset: blobs and directories by URI (`remote_asset.proto`). What was pushed can be fetched; the server itself
 //! reaches out to no origin, so that nobody can make it talk to hosts that only it can reach.
 
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bazel_remote_apis::build::bazel::remote::asset::v1::fetch_server::Fetch;
@@ -176,7 +177,8 @@ fn key(uri: &str, qualifiers: &[Qualifier]) -> String {
     sorted.sort_unstable();
     let mut key = format!("{}:{uri}", uri.len());
     for text in sorted.iter().flat_map(|(name, value)| [name, value]) {
-        key.push_str(&format!("{}:{text}", text.len()));
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{}:{text}", text.len());
     }
     key
 }

@@ -1,6 +1,7 @@
 //! A server on a port of its own, and raw clients of it.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use axum::serve::ListenerExt;
 use bazel_remote_apis::google::bytestream::byte_stream_client::ByteStreamClient;
 use buildnet_cas::{Store, StoreOptions};
 use buildnet_digest::reapi::action_cache_client::ActionCacheClient;
@@ -26,7 +27,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let app = router(service.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        tokio::spawn(
+            async move { axum::serve(listener.tap_io(|stream| stream.set_nodelay(true).unwrap()), app).await },
+        );
         let channel = Endpoint::from_shared(format!("http://{authority}")).unwrap().connect().await.unwrap();
         Self { service, authority, channel, _dir: dir }
     }

@@ -93,10 +93,10 @@ impl Loaded {
         Ok(Self { workspace: Arc::new(workspace), origin, stamps, plans: Vec::new() })
     }
 
-    /// Whether loading again would find the same.
-    pub(super) fn is_current(&self, origin: &Origin) -> bool {
-        self.origin == *origin
-            && self.workspace.config_files.iter().zip(&self.stamps).all(|(file, before)| stamp(file) == *before)
+    /// Whether loading again would find the same. Only the files for which `doubtful` holds are looked at.
+    pub(super) fn is_current(&self, origin: &Origin, doubtful: impl Fn(&Path) -> bool) -> bool {
+        let mut files = self.workspace.config_files.iter().zip(&self.stamps);
+        self.origin == *origin && files.all(|(file, before)| !doubtful(file) || stamp(file) == *before)
     }
 
     /// The plan of a request. Asking for the same again yields the same plan, which the engine knows by its address.

@@ -112,7 +112,10 @@ impl Workbench for LocalWorkbench {
     ) -> BoxFuture<'a, Result<BuildOutcome, ErrorReport>> {
         Box::pin(async move {
             let opened = self.opened(&job.plan.root);
-            let workspace = opened.workspace(self.environment(&job.request), job.request.cache_dir.as_deref())?;
+            let workspace = match opened.planned() {
+                Some(workspace) => workspace,
+                None => opened.workspace(self.environment(&job.request), job.request.cache_dir.as_deref())?,
+            };
             let store = self.store_in(&self.cache_dir(&workspace.settings), workspace.settings.cache_max_size)?;
             opened.build(job, &workspace, store, bus, id, cancel, &self.background).await
         })

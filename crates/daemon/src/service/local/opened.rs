@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::followed::Followed;
+use super::followed::{Doubtful, Followed};
 use super::loaded::{Loaded, Origin};
 use super::recording::record;
 use super::written::Written;
@@ -73,6 +73,11 @@ impl Opened {
         self.with_loaded(environment, cache_dir, |loaded| Ok(Arc::clone(&loaded.workspace)))
     }
 
+    /// The workspace as it was loaded last, which planning does.
+    pub(super) fn planned(&self) -> Option<Arc<Workspace>> {
+        self.loaded.lock().as_ref().map(|loaded| Arc::clone(&loaded.workspace))
+    }
+
     /// The plan of a request, as the workspace's files are now.
     pub(super) fn plan(
         &self,
@@ -91,8 +96,10 @@ impl Opened {
     ) -> Result<T, ErrorReport> {
         let origin = Origin::new(environment, cache_dir.map(Path::new));
         let mut slot = self.loaded.lock();
+        // Where a build has just begun or ended the watches are in use: then the files are looked at.
+        let doubtful = self.followed.try_lock().map_or(Doubtful::All, |mut followed| followed.doubtful_configuration());
         let loaded = match slot.take() {
-            Some(loaded) if loaded.is_current(&origin) => slot.insert(loaded),
+            Some(loaded) if loaded.is_current(&origin, |file| doubtful.contains(file)) => slot.insert(loaded),
             _ => slot.insert(Loaded::load(&self.root, origin)?),
         };
         then(loaded)
@@ -177,17 +184,13 @@ impl Opened {
     /// Watches what the last build looked at, after its client has its answer. The next build waits for it.
     fn follow(&self, builder: Arc<Builder>, workspace: &Workspace, background: &TaskTracker) {
         let (root, watched) = (self.root.clone(), Arc::clone(&self.watched));
-        let configuration =
-            workspace.config_files.iter().flat_map(|file| [Some(file.as_path()), file.parent()]).flatten();
-        let configuration: Vec<PathBuf> =
-            configuration.filter_map(|path| path.strip_prefix(&root).ok()).map(Path::to_owned).collect();
+        let configuration = workspace.config_files.clone();
         let Ok(mut followed) = Arc::clone(&self.followed).try_lock_owned() else { return };
         background.spawn(async move {
-            let Some(mut directories) = builder.directories().await else { return };
-            directories.extend(configuration);
+            let Some(directories) = builder.directories().await else { return };
             // Adding a watch is a system call for each directory.
             let _ = tokio::task::spawn_blocking(move || {
-                followed.follow(&root, &directories);
+                followed.follow(&root, &directories, &configuration);
                 watched.store(followed.watched(), std::sync::atomic::Ordering::Relaxed);
             })
             .await;

@@ -37,7 +37,7 @@ impl Upload {
     }
 
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.sink.take(bytes).map_err(|error| write_error(error))?;
+        self.sink.take(bytes).map_err(write_error)?;
         self.received += bytes.len() as u64;
         self.progress.store(self.received, Ordering::Relaxed);
         Ok(())
@@ -45,7 +45,7 @@ impl Upload {
 
     /// Verifies the blob and makes it part of the store.
     pub(super) fn finish(self) -> Result<(), CacheError> {
-        Ok(self.sink.finish().map_err(|error| write_error(error))?.commit()?)
+        Ok(self.sink.finish().map_err(write_error)?.commit()?)
     }
 }
 

@@ -1,0 +1,16 @@
+//! Load on any REAPI cache: `cargo run --release -p buildnet-reapi --example load -- grpc://127.0.0.1:9876/main [seconds]`.
+
+use std::error::Error;
+use std::time::Duration;
+
+use buildnet_reapi::load::{LoadOptions, run};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let target = arguments.next().ok_or("the address is missing")?;
+    let seconds = arguments.next().map_or(Ok(5), |seconds| seconds.parse())?;
+    let options = LoadOptions { duration: Duration::from_secs(seconds), ..LoadOptions::default() };
+    run(&target, None, &options, |measurement| println!("{measurement}")).await?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! A load generator for any REAPI cache: `buildnet bench cache`.
+//!
+//! Requests in flight are spread over a few connections; every workload runs for a fixed time or number of requests.
+//! Content is new for each run (a random seed), so that nothing written is there already, and what is read was written by
+//! the run itself. All content that is read is verified.
+
+mod content;
+mod report;
+mod workloads;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub use self::report::{LoadReport, Measurement};
+pub use self::workloads::Workload;
+use crate::client::{RemoteCache, RemoteError};
+
+/// What to do, and how hard.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Requests in flight at once, over all connections.
+    pub in_flight: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Longest time of each workload.
+    pub duration: Duration,
+    /// Most requests of each workload; whatever comes first ends it.
+    pub requests: u64,
+    /// Size of small blobs in bytes.
+    pub small: usize,
+    /// Bytes of blobs in one small batch.
+    pub batch: usize,
+    /// Size of large blobs in bytes.
+    pub large: usize,
+    /// Digests in one FindMissingBlobs.
+    pub digests: usize,
+    /// What to run, in this order.
+    pub workloads: Vec<Workload>,
+}
+
+impl Default for LoadOptions {
+    /// 32 requests in flight over 4 connections, 5 seconds each; 4 KiB blobs in batches of 60 KB; streams of 64 MiB.
+    fn default() -> Self {
+        Self {
+            in_flight: 32,
+            connections: 4,
+            duration: Duration::from_secs(5),
+            requests: u64::MAX,
+            small: 4 << 10,
+            batch: 60_000,
+            large: 64 << 20,
+            digests: 1000,
+            workloads: Workload::ALL.to_vec(),
+        }
+    }
+}
+
+/// Runs all workloads against `grpc://host:port[/instance]`. `progress` is called with each measurement when it is there.
+pub async fn run(
+    target: &str,
+    token: Option<&str>,
+    options: &LoadOptions,
+    mut progress: impl FnMut(&Measurement),
+) -> Result<LoadReport, RemoteError> {
+    let mut connections = Vec::new();
+    for _ in 0..options.connections.max(1) {
+        connections.push(RemoteCache::connect(target, token).await?);
+    }
+    let run = workloads::Run::new(options.clone(), connections);
+    let mut measurements = Vec::new();
+    for workload in &options.workloads {
+        let measurement = measure(&run, *workload).await?;
+        progress(&measurement);
+        measurements.push(measurement);
+    }
+    Ok(LoadReport {
+        target: target.to_owned(),
+        in_flight: options.in_flight,
+        connections: options.connections,
+        measurements,
+    })
+}
+
+/// Runs one workload: `in_flight` tasks, each with one request at a time.
+async fn measure(run: &Arc<workloads::Run>, workload: Workload) -> Result<Measurement, RemoteError> {
+    run.prepare(workload).await?;
+    let limit = run.limit(workload);
+    let next = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    let deadline = started + run.options().duration;
+    let mut tasks = tokio::task::JoinSet::new();
+    for lane in 0..run.lanes(workload) {
+        let (run, next) = (Arc::clone(run), Arc::clone(&next));
+        tasks.spawn(async move {
+            let mut latencies = Vec::new();
+            let (mut items, mut bytes) = (0, 0);
+            while Instant::now() < deadline {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= limit {
+                    break;
+                }
+                // What the client prepares is not the server's time.
+                let request = run.request(workload, number);
+                let sent = Instant::now();
+                let done = run.send(lane, request).await?;
+                latencies.push(sent.elapsed());
+                items += done.items;
+                bytes += done.bytes;
+            }
+            Ok::<_, RemoteError>((latencies, items, bytes))
+        });
+    }
+    let mut all = Vec::new();
+    let (mut items, mut bytes) = (0, 0);
+    while let Some(task) = tasks.join_next().await {
+        // A task neither panics nor is cancelled while the set lives.
+        let Ok(done) = task else { continue };
+        let (latencies, lane_items, lane_bytes) = done?;
+        all.extend(latencies);
+        items += lane_items;
+        bytes += lane_bytes;
+    }
+    let elapsed = started.elapsed();
+    run.finish(workload, next.load(Ordering::Relaxed).min(limit));
+    Ok(Measurement::new(workload, all, items, bytes, elapsed))
+}

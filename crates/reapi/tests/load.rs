@@ -1,0 +1,40 @@
+//! The load generator against a real server.
+
+mod common;
+
+use std::time::Duration;
+
+use buildnet_reapi::CacheOptions;
+use buildnet_reapi::load::{LoadOptions, Workload, run};
+
+use self::common::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_workload_runs_alone_and_in_a_row() {
+    let server = Server::start(CacheOptions::default()).await;
+    let target = format!("grpc://{}/bench", server.authority);
+    let options = LoadOptions {
+        in_flight: 8,
+        connections: 2,
+        duration: Duration::from_secs(60),
+        requests: 20,
+        large: 2 << 20,
+        digests: 100,
+        ..LoadOptions::default()
+    };
+    let mut told = 0;
+    let report = run(&target, None, &options, |_| told += 1).await.unwrap();
+    assert_eq!(told, Workload::ALL.len());
+    for measurement in &report.measurements {
+        assert_eq!(measurement.requests, 20, "{measurement}");
+        assert!(measurement.p50 <= measurement.p99 && measurement.p99 <= measurement.worst);
+    }
+    let batch = &report.measurements[0];
+    assert_eq!((batch.items, batch.bytes), (20 * 14, 20 * 14 * 4096));
+    for workload in Workload::ALL {
+        let options = LoadOptions { workloads: vec![workload], requests: 3, ..options.clone() };
+        let report = run(&target, None, &options, |_| {}).await.unwrap();
+        assert_eq!(report.measurements[0].requests, 3);
+        assert_eq!(Workload::from_name(workload.name()), Some(workload));
+    }
+}
