@@ -65,6 +65,14 @@ pub enum Error {
         /// The exception.
         error: PythonError,
     },
+    /// Python code did not come to an end.
+    #[error("{what} computed for {seconds} seconds without an end, and was stopped")]
+    TimeLimit {
+        /// The function or expression.
+        what: String,
+        /// The limit.
+        seconds: u64,
+    },
     /// Metadata asked to skip this recipe (`SkipRecipe`), with its reason.
     #[error("skipped: {0}")]
     Skip(String),
@@ -87,9 +95,12 @@ pub enum Error {
 impl Diagnostic for Error {
     fn category(&self) -> ErrorCategory {
         match self {
-            Self::Parse { .. } | Self::Expansion { .. } | Self::Python { .. } | Self::Skip(_) | Self::Fatal(_) => {
-                ErrorCategory::User
-            }
+            Self::Parse { .. }
+            | Self::Expansion { .. }
+            | Self::Python { .. }
+            | Self::TimeLimit { .. }
+            | Self::Skip(_)
+            | Self::Fatal(_) => ErrorCategory::User,
             Self::Io { .. } | Self::Worker(_) => ErrorCategory::Environment,
         }
     }
@@ -99,6 +110,7 @@ impl Diagnostic for Error {
             Self::Expansion { .. } => {
                 Some("`buildnet bitbake env --history` shows every line that set these variables".into())
             }
+            Self::TimeLimit { .. } => Some("BUILDNET_PYTHON_SECONDS in the environment sets the limit".into()),
             Self::Worker(_) => Some("BuildNet needs Python 3.9 or newer on PATH, or `--python PATH`".into()),
             _ => None,
         }

@@ -337,7 +337,10 @@ impl Session {
         self.worker()?;
         self.send(&Value::Tuple(Arc::new(message)))?;
         loop {
-            let message = self.receive()?;
+            let message = self.receive().map_err(|error| match error {
+                Error::TimeLimit { seconds, .. } => Error::TimeLimit { what: what.to_owned(), seconds },
+                other => other,
+            })?;
             let Value::Tuple(parts) = &message else { return Err(Error::Worker("a message is not a tuple".into())) };
             match parts.first().and_then(Value::as_str) {
                 Some("r") => {

@@ -5,11 +5,15 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::marshal;
 use super::runtime::Runtime;
 use crate::Value;
 use crate::error::{Error, Result};
+
+/// Seconds that Python may compute without a word, unless `BUILDNET_PYTHON_SECONDS` in its environment says otherwise.
+const SECONDS: u32 = 120;
 
 /// Messages above this size are refused.
 const LARGEST: usize = 1 << 30;
@@ -34,6 +38,7 @@ pub(super) struct Worker {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     buffer: Vec<u8>,
+    limit: Duration,
 }
 
 impl Worker {
@@ -56,7 +61,10 @@ impl Worker {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Worker("its pipes are missing".into()));
         };
-        Ok(Self { child, input, output: BufReader::with_capacity(1 << 16, output), buffer: Vec::new() })
+        let limit = launch.environment.iter().find(|(name, _)| name == "BUILDNET_PYTHON_SECONDS");
+        let limit = limit.and_then(|(_, seconds)| seconds.to_str()?.parse().ok()).filter(|seconds| *seconds > 0);
+        let limit = Duration::from_secs(limit.unwrap_or(SECONDS).into());
+        Ok(Self { child, input, output: BufReader::with_capacity(1 << 16, output), buffer: Vec::new(), limit })
     }
 
     pub(super) fn send(&mut self, message: &Value) -> Result<()> {
@@ -70,6 +78,7 @@ impl Worker {
     }
 
     pub(super) fn receive(&mut self) -> Result<Value> {
+        self.wait()?;
         let mut head = [0; 4];
         self.output.read_exact(&mut head).map_err(|error| self.died(&error))?;
         let size = u32::from_le_bytes(head) as usize;
@@ -80,6 +89,24 @@ impl Worker {
         self.buffer.resize(size, 0);
         self.output.read_exact(&mut self.buffer).map_err(|error| Error::Worker(error.to_string()))?;
         marshal::decode(&self.buffer).ok_or_else(|| Error::Worker("a message is garbled".into()))
+    }
+
+    /// Waits until there is something to read. Code that never ends, ends here: the caller drops the worker.
+    fn wait(&mut self) -> Result<()> {
+        if !self.output.buffer().is_empty() {
+            return Ok(());
+        }
+        let limit = rustix::time::Timespec::try_from(self.limit).map_err(|error| Error::Worker(error.to_string()))?;
+        let mut waiting = [rustix::event::PollFd::new(self.output.get_ref(), rustix::event::PollFlags::IN)];
+        loop {
+            return match rustix::event::poll(&mut waiting, Some(&limit)) {
+                Ok(0) => Err(Error::TimeLimit { what: String::new(), seconds: self.limit.as_secs() }),
+                Ok(_) => Ok(()),
+                // A signal of the program's own: wait again.
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => Err(Error::Worker(error.to_string())),
+            };
+        }
     }
 
     fn died(&mut self, error: &std::io::Error) -> Error {

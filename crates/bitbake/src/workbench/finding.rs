@@ -97,16 +97,16 @@ impl Finding {
     /// Column and width of the longest word of the message that the line contains; else of the whole line.
     fn culprit(&self, line: &str) -> (usize, usize) {
         let head = self.message.lines().next().unwrap_or_default();
+        let whole = (columns(line) - columns(line.trim_start()), columns(line.trim()).max(1));
+        if head.ends_with(line.trim()) {
+            return whole;
+        }
         let is_name = |c: char| c.is_alphanumeric() || "_-+./:${}@%".contains(c);
         let words = head.split(|c: char| !is_name(c)).map(|word| word.trim_matches(['.', ':'])).filter(|w| w.len() > 2);
         let longest = words.filter(|word| line.contains(word)).max_by_key(|word| word.len());
-        let width = |text: &str| text.chars().count();
         match longest.and_then(|word| Some((line.find(word)?, word))) {
-            Some((at, word)) => (width(&line[..at]), width(word)),
-            None => {
-                let text = line.trim();
-                (width(line) - width(line.trim_start()), width(text).max(1))
-            }
+            Some((at, word)) => (columns(&line[..at]), columns(word)),
+            None => whole,
         }
     }
 }
@@ -127,6 +127,10 @@ impl fmt::Display for Finding {
         }
         rest.map_or(Ok(()), |rest| write!(f, "\n{rest}"))
     }
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
 }
 
 fn whole(file: &str) -> Place {
@@ -154,7 +158,8 @@ fn several(place: &Place, message: &str) -> Vec<Finding> {
         }
     }
     for finding in &mut findings {
-        for line in &including {
+        let own = finding.place.as_ref().map(|place| format!("included from {place}"));
+        for line in including.iter().filter(|line| own.as_deref() != Some(line.trim_start())) {
             finding.message.extend(["\n", line]);
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Workbench;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks};
 use crate::recipe::RecipeInfo;
 

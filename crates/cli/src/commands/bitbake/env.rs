@@ -21,8 +21,8 @@ pub(crate) struct EnvArgs {
     /// A recipe, by anything it provides or by its path [default: the configuration]
     #[arg(value_name = "RECIPE")]
     pub(crate) recipe: Option<String>,
-    /// This variable alone
-    #[arg(short = 'v', long = "variable", value_name = "VAR")]
+    /// This variable alone; -v for short
+    #[arg(long = "variable", value_name = "VAR")]
     pub(crate) variable: Option<String>,
     /// Also every line that set it
     #[arg(long)]
@@ -47,7 +47,9 @@ pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
     let Some(name) = &args.variable else {
         let mut text = Vec::new();
         let written = config::write_environment(&mut session, &mut store, &mut text);
-        written.map_err(|error| place.failed(&error))?.map_err(|error| ErrorReport::internal("no text").because(&error))?;
+        written
+            .map_err(|error| place.failed(&error))?
+            .map_err(|error| ErrorReport::internal("no text").because(&error))?;
         print(&String::from_utf8_lossy(&text))?;
         return Ok(ExitCode::SUCCESS);
     };
@@ -60,7 +62,8 @@ pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
     }
     let mut out = String::new();
     if args.history {
-        for (variant, entries) in [(name, &shown.history)].into_iter().chain(shown.variants.iter().map(|(n, e)| (n, e))) {
+        for (variant, entries) in [(name, &shown.history)].into_iter().chain(shown.variants.iter().map(|(n, e)| (n, e)))
+        {
             for entry in entries {
                 let flag = entry.flag.map(|flag| format!("[{flag}]")).unwrap_or_default();
                 let (file, line) = (entry.origin.file, entry.origin.line);

@@ -1,5 +1,6 @@
 //! The program under the name `bitbake`: the flags and the words that BitBake's users know.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,6 +73,26 @@ pub(crate) struct Front {
 pub(crate) fn is_wanted() -> bool {
     let name = std::env::args_os().next().map(PathBuf::from);
     name.is_some_and(|name| name.file_name().is_some_and(|name| name == "bitbake"))
+}
+
+/// The arguments, with the `-v VAR` of `bitbake env` written out: everywhere else `-v` asks for more words.
+pub(crate) fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut given: Vec<OsString> = given.collect();
+    let at = given
+        .windows(2)
+        .position(|two| two[0] == "bitbake")
+        .and_then(|at| given[at..].iter().position(|argument| argument == "env").map(|env| at + env));
+    let at = at.unwrap_or(given.len());
+    for argument in &mut given[at..] {
+        match argument.to_str().and_then(|text| text.strip_prefix("-v")) {
+            Some("") => *argument = "--variable".into(),
+            Some(name) if name.starts_with(|c: char| c.is_ascii_uppercase()) => {
+                *argument = format!("--variable={name}").into();
+            }
+            _ => {}
+        }
+    }
+    given
 }
 
 /// The whole program under that name.
