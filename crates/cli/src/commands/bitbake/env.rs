@@ -36,13 +36,12 @@ pub(crate) fn run(args: &EnvArgs, place: &Place) -> Result<ExitCode, ErrorReport
 pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
     let bench = place.open(args.history)?;
     let mut session = bench.dir.session(false);
-    let mut store = match &args.recipe {
-        Some(name) => recipe_store(name, place, &bench)?,
-        None => {
-            let mut store = bench.dir.store.copy();
-            store.expand_keys(&mut session).map_err(|error| place.failed(&error))?;
-            store
-        }
+    let mut store = if let Some(name) = &args.recipe {
+        recipe_store(name, place, &bench)?
+    } else {
+        let mut store = bench.dir.store.copy();
+        store.expand_keys(&mut session).map_err(|error| place.failed(&error))?;
+        store
     };
     let Some(name) = &args.variable else {
         let mut text = Vec::new();

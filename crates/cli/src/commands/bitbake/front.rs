@@ -17,6 +17,7 @@ use crate::output::{FAILED, print};
 use crate::terminal::messages::Verbosity;
 
 /// Reads BitBake metadata, and shows what would be built
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "bitbake",
@@ -148,10 +149,10 @@ impl Front {
         let bench = place.open(false)?;
         let wants_hashes = self.dump_signatures.is_some();
         let recipes = match &self.buildfile {
-            Some(file) => Some(vec![self.recipe(&bench, &absolute(directory, file))?]),
+            Some(file) => Some(vec![Self::recipe(&bench, &absolute(directory, file))?]),
             None => None,
         };
-        let reading = self.read(place, &bench, Wanted { recipes, sign: wants_hashes, rows: false })?;
+        let reading = self.read(place, &bench, &Wanted { recipes, sign: wants_hashes, rows: false })?;
         if self.parse_only {
             return Ok(ExitCode::from(u8::from(has_errors(&reading.findings))));
         }
@@ -191,14 +192,14 @@ impl Front {
         Ok(ExitCode::from(u8::from(failed)))
     }
 
-    fn recipe(&self, bench: &Workbench, path: &str) -> Result<usize, Stop> {
+    fn recipe(bench: &Workbench, path: &str) -> Result<usize, Stop> {
         let found = bench.dir.recipes().iter().position(|file| file.path == path);
         found.ok_or_else(|| ErrorReport::user(format!("{path} is no recipe of this build directory")).into())
     }
 
-    fn read(&self, place: &Place, bench: &Workbench, wanted: Wanted) -> Result<Reading, Stop> {
+    fn read(&self, place: &Place, bench: &Workbench, wanted: &Wanted) -> Result<Reading, Stop> {
         let start = std::time::Instant::now();
-        let reading = place.read(bench, &wanted);
+        let reading = place.read(bench, wanted);
         let quiet = matches!(place.verbosity, Verbosity::Quiet);
         if !quiet {
             let bar = if std::io::stdout().is_terminal() { "##########" } else { "" };

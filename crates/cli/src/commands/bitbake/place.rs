@@ -212,7 +212,7 @@ pub(crate) fn write_rows(
     path: &std::path::Path,
     rows: impl Iterator<Item = serde_json::Value>,
 ) -> Result<(), ErrorReport> {
-    let text: String = rows.map(|row| format!("{row}\n")).collect();
+    let text: String = rows.flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
     if path.as_os_str() == "-" {
         return crate::output::print(&text);
     }

@@ -32,16 +32,11 @@ pub(crate) fn run(place: &Place, context: &Context) -> Result<ExitCode, ErrorRep
                 }))?;
                 continue;
             }
-            match &recipe.skipped {
-                Some(reason) => out += &format!("{:<40} {}\n    skipped: {reason}\n", recipe.name, recipe.file),
-                None => {
-                    out += &format!(
-                        "{:<40} {:<24} {}\n",
-                        recipe.name,
-                        format!("{epoch}:{version}-{revision}"),
-                        recipe.file
-                    )
-                }
+            if let Some(reason) = &recipe.skipped {
+                out += &format!("{:<40} {}\n    skipped: {reason}\n", recipe.name, recipe.file);
+            } else {
+                let shown = format!("{epoch}:{version}-{revision}");
+                out += &format!("{:<40} {shown:<24} {}\n", recipe.name, recipe.file);
             }
         }
         print(&out)?;

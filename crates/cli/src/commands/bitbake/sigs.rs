@@ -28,14 +28,14 @@ pub(crate) fn run(args: &SigsArgs, place: &Place) -> Result<ExitCode, ErrorRepor
         let wants = Wants { targets: &args.targets, task: "build", run_all: &[], sign: true };
         let mut planned = place.plan(&bench, &wants)?;
         let hashed = planned.hashes().map_err(|error| place.failed(&error))?;
-        match &args.jsonl {
-            Some(path) => write_rows(path, hashed.iter().map(task_row))?,
-            None => {
-                let line = |task: &buildnet_bitbake::graph::HashedTask| {
-                    format!("{} {} {}\n", task.basehash, task.taskhash, task.id)
-                };
-                print(&hashed.iter().map(line).collect::<String>())?;
+        if let Some(path) = &args.jsonl {
+            write_rows(path, hashed.iter().map(task_row))?;
+        } else {
+            let mut out = String::new();
+            for task in &hashed {
+                out += &format!("{} {} {}\n", task.basehash, task.taskhash, task.id);
             }
+            print(&out)?;
         }
         Ok(ExitCode::SUCCESS)
     })())
