@@ -226,6 +226,7 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
         python_path: std::env::var_os("BUILDNET_PYTHON_PATH").map(PathBuf::from).into_iter().collect(),
         temporary: std::env::temp_dir(),
         history: false,
+        time_limit: std::time::Duration::from_mins(1),
     };
     let dir = BuildDir::open(&options)?;
     for message in &dir.session.messages {

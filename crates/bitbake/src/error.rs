@@ -65,14 +65,6 @@ pub enum Error {
         /// The exception.
         error: PythonError,
     },
-    /// Python code did not come to an end.
-    #[error("{what} computed for {seconds} seconds without an end, and was stopped")]
-    TimeLimit {
-        /// The function or expression.
-        what: String,
-        /// The limit.
-        seconds: u64,
-    },
     /// Metadata asked to skip this recipe (`SkipRecipe`), with its reason.
     #[error("skipped: {0}")]
     Skip(String),
@@ -87,6 +79,14 @@ pub enum Error {
         /// The system's words.
         message: String,
     },
+    /// Python code ran too long.
+    #[error("{what} ran for {seconds} s without end")]
+    TimeLimit {
+        /// The limit.
+        seconds: u64,
+        /// The function or expression.
+        what: String,
+    },
     /// The Python process could not be started, or died.
     #[error("the Python worker: {0}")]
     Worker(String),
@@ -98,9 +98,9 @@ impl Diagnostic for Error {
             Self::Parse { .. }
             | Self::Expansion { .. }
             | Self::Python { .. }
-            | Self::TimeLimit { .. }
             | Self::Skip(_)
-            | Self::Fatal(_) => ErrorCategory::User,
+            | Self::Fatal(_)
+            | Self::TimeLimit { .. } => ErrorCategory::User,
             Self::Io { .. } | Self::Worker(_) => ErrorCategory::Environment,
         }
     }
@@ -110,7 +110,6 @@ impl Diagnostic for Error {
             Self::Expansion { .. } => {
                 Some("`buildnet bitbake env --history` shows every line that set these variables".into())
             }
-            Self::TimeLimit { .. } => Some("BUILDNET_PYTHON_SECONDS in the environment sets the limit".into()),
             Self::Worker(_) => Some("BuildNet needs Python 3.9 or newer on PATH, or `--python PATH`".into()),
             _ => None,
         }

@@ -33,6 +33,7 @@ fn open(build: &Path, python: PathBuf) -> buildnet_bitbake::Result<BuildDir> {
         python_path: Vec::new(),
         temporary: build.to_owned(),
         history: false,
+        time_limit: std::time::Duration::from_mins(1),
     })
 }
 

@@ -139,6 +139,7 @@ fn session(temporary: &std::path::Path) -> Session {
         runtime: Arc::new(Runtime::write(temporary).expect("the runtime can be written")),
         environment: std::env::vars_os().collect(),
         directory: temporary.to_owned(),
+        limit: std::time::Duration::from_mins(1),
     };
     Session::new(Arc::new(Shared::new(Vec::new(), temporary.to_owned())), launch)
 }

@@ -5,8 +5,8 @@ use std::io::Read as _;
 
 use buildnet_bitbake::Sym;
 use buildnet_bitbake::signature::{
-    FileChecksum, RecipeSignatures, SigData, SigDataError, TaskDependency, TaskSignature, VarSignature, differences,
-    taskhash,
+    FileChecksum, RecipeSignatures, SigData, SigDataError, SigValue, TaskDependency, TaskSignature, ValueKind,
+    VarSignature, differences, taskhash,
 };
 use proptest::prelude::*;
 
@@ -57,7 +57,8 @@ fn a_signature_of_ours_becomes_the_same_file() {
     let task = Sym::new("do_x");
     let variable = |name: &str| VarSignature {
         depends: expected.gendeps.get(name).into_iter().flat_map(|set| &set.names).map(|name| Sym::new(name)).collect(),
-        value: expected.varvals[name].as_deref().map(Into::into),
+        value: expected.varvals[name].text().map(|text| (*text).into()),
+        kind: if matches!(expected.varvals[name], SigValue::Integer(_)) { ValueKind::Integer } else { ValueKind::Text },
     };
     let variables = expected.varvals.keys().map(|name| (Sym::new(name), variable(name))).collect();
     let signature = TaskSignature {

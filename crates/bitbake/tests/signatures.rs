@@ -36,6 +36,7 @@ fn session(temporary: &std::path::Path) -> Session {
         runtime: Arc::new(Runtime::write(temporary).expect("the runtime can be written")),
         environment: Vec::new(),
         directory: temporary.to_owned(),
+        limit: std::time::Duration::from_mins(1),
     };
     Session::new(Arc::new(Shared::new(Vec::new(), temporary.to_owned())), launch)
 }

@@ -262,7 +262,7 @@ fn python_without_an_end_is_stopped() {
     build.recipe("good_1.bb", "WHAT = \"x\"\n");
     build
         .run(&["bitbake", "parse", "--threads", "1"])
-        .expect(1, &["endless_1.bb:1: ", "[x for x in iter(int, 1)]", "without an end", "2 recipes read: 1 variants"]);
+        .expect(1, &["endless_1.bb:1: ", "[x for x in iter(int, 1)]", "without end", "2 recipes read: 1 variants"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::environment::approved;
 use super::layers::{Layer, RecipeFile, layers, recipe_files};
@@ -32,6 +33,8 @@ pub struct Options {
     pub temporary: PathBuf,
     /// Whether to record who set what.
     pub history: bool,
+    /// How long a single piece of Python may run; a minute is far more than any needs.
+    pub time_limit: Duration,
 }
 
 /// A build directory with its configuration read.
@@ -59,6 +62,7 @@ impl BuildDir {
             runtime: Arc::new(runtime),
             environment: options.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             directory: options.build_dir.clone(),
+            limit: options.time_limit,
         };
         let shared = Arc::new(Shared::new(options.environment.clone(), options.build_dir.clone()));
         let mut session = Session::new(shared, launch);

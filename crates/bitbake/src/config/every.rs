@@ -53,7 +53,11 @@ impl BuildDir {
                     let variants = self.read_recipe(&mut session, file, None).and_then(|variants| {
                         variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
                     });
-                    let messages = std::mem::take(&mut session.messages);
+                    let mut messages = std::mem::take(&mut session.messages);
+                    let printed = session.take_printed();
+                    if !printed.trim().is_empty() {
+                        messages.push(Message { level: 20, text: format!("printed: {}", printed.trim()) });
+                    }
                     let outcome = Outcome { recipe: index, variants, messages };
                     outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(outcome);
                 }

@@ -338,7 +338,9 @@ impl Session {
         self.send(&Value::Tuple(Arc::new(message)))?;
         loop {
             let message = self.receive().map_err(|error| match error {
-                Error::TimeLimit { seconds, .. } => Error::TimeLimit { what: what.to_owned(), seconds },
+                Error::TimeLimit { seconds, what: inner } if inner.is_empty() => {
+                    Error::TimeLimit { seconds, what: what.to_owned() }
+                }
                 other => other,
             })?;
             let Value::Tuple(parts) = &message else { return Err(Error::Worker("a message is not a tuple".into())) };

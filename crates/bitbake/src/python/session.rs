@@ -176,6 +176,11 @@ impl Session {
         self.execute(store, &code, "eval", vec![text.into(), name.into()])
     }
 
+    /// What code printed since the last look.
+    pub fn take_printed(&self) -> String {
+        self.worker.as_ref().map(Worker::take_printed).unwrap_or_default()
+    }
+
     pub(super) fn worker(&mut self) -> Result<()> {
         if self.worker.is_none() {
             self.worker = Some(Worker::start(&self.launch)?);

@@ -3,17 +3,17 @@
 use std::ffi::OsString;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::marshal;
 use super::runtime::Runtime;
 use crate::Value;
 use crate::error::{Error, Result};
-
-/// Seconds that Python may compute without a word, unless `BUILDNET_PYTHON_SECONDS` in its environment says otherwise.
-const SECONDS: u32 = 120;
 
 /// Messages above this size are refused.
 const LARGEST: usize = 1 << 30;
@@ -29,6 +29,8 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub directory: PathBuf,
+    /// How long a single piece of code may run without a word.
+    pub limit: Duration,
 }
 
 /// A running worker.
@@ -39,6 +41,22 @@ pub(super) struct Worker {
     output: BufReader<ChildStdout>,
     buffer: Vec<u8>,
     limit: Duration,
+    printed: Arc<Mutex<String>>,
+}
+
+/// Of what code prints, so many bytes are kept between two looks.
+const PRINTED: usize = 64 << 10;
+
+/// Gathers what code prints, so that it neither reaches the terminal nor blocks.
+fn gather(mut pipe: ChildStderr, printed: &Mutex<String>) {
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+        let text = String::from_utf8_lossy(&chunk[..count]);
+        let mut printed = printed.lock();
+        if printed.len() < PRINTED {
+            printed.push_str(&text);
+        }
+    }
 }
 
 impl Worker {
@@ -56,15 +74,20 @@ impl Worker {
             .current_dir(&launch.directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(failed)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Worker("its pipes are missing".into()));
         };
-        let limit = launch.environment.iter().find(|(name, _)| name == "BUILDNET_PYTHON_SECONDS");
-        let limit = limit.and_then(|(_, seconds)| seconds.to_str()?.parse().ok()).filter(|seconds| *seconds > 0);
-        let limit = Duration::from_secs(limit.unwrap_or(SECONDS).into());
-        Ok(Self { child, input, output: BufReader::with_capacity(1 << 16, output), buffer: Vec::new(), limit })
+        let printed = Arc::new(Mutex::new(String::new()));
+        if let Some(pipe) = child.stderr.take() {
+            let printed = Arc::clone(&printed);
+            // It ends with the process, whose end of the pipe it reads.
+            std::thread::spawn(move || gather(pipe, &printed));
+        }
+        let output = BufReader::with_capacity(1 << 16, output);
+        Ok(Self { child, input, output, buffer: Vec::new(), limit: launch.limit, printed })
     }
 
     pub(super) fn send(&mut self, message: &Value) -> Result<()> {
@@ -75,6 +98,28 @@ impl Worker {
         let Some(size) = size else { return Err(Error::Worker("a message is too large".into())) };
         self.buffer[..4].copy_from_slice(&size.to_le_bytes());
         self.input.write_all(&self.buffer).and_then(|()| self.input.flush()).map_err(|error| self.died(&error))
+    }
+
+    /// What code printed since the last look.
+    pub(super) fn take_printed(&self) -> String {
+        std::mem::take(&mut self.printed.lock())
+    }
+
+    /// Waits for a message, within the limit.
+    fn wait(&mut self) -> Result<()> {
+        if !self.output.buffer().is_empty() {
+            return Ok(());
+        }
+        let limit = Timespec {
+            tv_sec: i64::try_from(self.limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: self.limit.subsec_nanos().into(),
+        };
+        let mut ready = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
+        match poll(&mut ready, Some(&limit)) {
+            Ok(0) => Err(Error::TimeLimit { seconds: self.limit.as_secs(), what: String::new() }),
+            // Interrupted or failed: reading says what is there.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     pub(super) fn receive(&mut self) -> Result<Value> {
@@ -91,28 +136,10 @@ impl Worker {
         marshal::decode(&self.buffer).ok_or_else(|| Error::Worker("a message is garbled".into()))
     }
 
-    /// Waits until there is something to read. Code that never ends, ends here: the caller drops the worker.
-    fn wait(&mut self) -> Result<()> {
-        if !self.output.buffer().is_empty() {
-            return Ok(());
-        }
-        let limit = rustix::time::Timespec::try_from(self.limit).map_err(|error| Error::Worker(error.to_string()))?;
-        let mut waiting = [rustix::event::PollFd::new(self.output.get_ref(), rustix::event::PollFlags::IN)];
-        loop {
-            return match rustix::event::poll(&mut waiting, Some(&limit)) {
-                Ok(0) => Err(Error::TimeLimit { what: String::new(), seconds: self.limit.as_secs() }),
-                Ok(_) => Ok(()),
-                // A signal of the program's own: wait again.
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => Err(Error::Worker(error.to_string())),
-            };
-        }
-    }
-
     fn died(&mut self, error: &std::io::Error) -> Error {
         match self.child.try_wait() {
-            Ok(Some(status)) => Error::Worker(format!("ended: {status}")),
-            _ => Error::Worker(error.to_string()),
+            Ok(Some(status)) => Error::Worker(format!("ended ({status}): {}", self.take_printed().trim())),
+            _ => Error::Worker(format!("{error}: {}", self.take_printed().trim())),
         }
     }
 }

@@ -17,6 +17,30 @@ pub struct VarSignature {
     pub depends: Arc<[Sym]>,
     /// Its text; `None` for a flag that is not set.
     pub value: Option<Text>,
+    /// What the text was before it was text; signature files keep the difference.
+    pub kind: ValueKind,
+}
+
+/// What kind of value a variable or flag has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Text, or something that only Python holds.
+    #[default]
+    Text,
+    /// An integer, such as the `1` of a task's `task` flag.
+    Integer,
+    /// A truth value.
+    Truth,
+}
+
+impl ValueKind {
+    fn of(value: Option<&Value>) -> Self {
+        match value {
+            Some(Value::Int(_)) => Self::Integer,
+            Some(Value::Bool(_)) => Self::Truth,
+            _ => Self::Text,
+        }
+    }
 }
 
 /// Flags with a meaning of their own here.
@@ -158,7 +182,7 @@ impl Generator {
         depends.sort_unstable();
         depends.dedup();
         depends.retain(|name| !excluded.contains(name) && !self.ignored.contains(name));
-        VarSignature { depends: depends.into(), value }
+        VarSignature { depends: depends.into(), value, kind: ValueKind::Text }
     }
 
     fn flag<V: DataView>(
@@ -169,12 +193,13 @@ impl Generator {
         flag: Sym,
     ) -> Result<VarSignature, V::Error> {
         if flag == FLAGS.vardepvalueexclude {
-            return Ok(VarSignature { depends: Arc::default(), value: Some(Text::from("")) });
+            return Ok(VarSignature { depends: Arc::default(), value: Some(Text::from("")), kind: ValueKind::Text });
         }
         let (raw, parsed) = view.parse_flag(var, flag)?;
         let mut depends = Vec::new();
         take_refs(&mut depends, recipe, &parsed.refs);
-        Ok(self.finish(depends, &[], raw.map(|value| value.to_text())))
+        let kind = ValueKind::of(raw.as_ref());
+        Ok(VarSignature { kind, ..self.finish(depends, &[], raw.map(|value| value.to_text())) })
     }
 
     fn function<V: DataView>(

@@ -1,9 +1,10 @@
 //! What makes two signatures differ, in words.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::sigdata::SigData;
+use super::sigdata::{SigData, SigValue};
 
 /// Longer values are shown line by line, or word by word.
 const SHORT: usize = 60;
@@ -97,8 +98,9 @@ pub fn differences(old: &SigData, new: &SigData) -> Vec<Difference> {
     found.extend(removed.into_iter().map(Difference::VariableRemoved));
     for (name, before) in &old.varvals {
         match new.varvals.get(name) {
-            Some(now) if now != before => {
-                found.push(Difference::Value { name: name.clone(), old: before.clone(), new: now.clone() });
+            Some(now) if now.text() != before.text() => {
+                let text = |value: &SigValue| value.text().map(Cow::into_owned);
+                found.push(Difference::Value { name: name.clone(), old: text(before), new: text(now) });
             }
             _ => {}
         }

@@ -17,9 +17,9 @@ mod taskhash;
 
 pub use basehash::{RecipeSignatures, TaskSignature};
 pub use checksums::{ChecksumError, FileChecksum, FileChecksums};
-pub use depends::{Generator, VarSignature};
+pub use depends::{Generator, ValueKind, VarSignature};
 pub use difference::{Difference, differences};
 pub use library::{Library, LibraryEntry, LibrarySource};
 pub use prune::{Pruning, RecipeFacts};
-pub use sigdata::{NameSet, SigData, SigDataError};
+pub use sigdata::{NameSet, SigData, SigDataError, SigValue};
 pub use taskhash::{TaskDependency, taskhash};

@@ -3,15 +3,17 @@
 //! The format is BitBake's, so that `bitbake-diffsigs` reads our files and we read BitBake's. Sets are written as
 //! `{"_set_object": […]}`; keys are sorted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
 use buildnet_digest::{Diagnostic, ErrorCategory};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::basehash::RecipeSignatures;
 use super::checksums::{FileChecksum, clean_path};
+use super::depends::{ValueKind, VarSignature};
 use super::taskhash::TaskDependency;
 use crate::Sym;
 
@@ -26,6 +28,43 @@ pub struct NameSet {
     /// The members, sorted.
     #[serde(rename = "_set_object")]
     pub names: BTreeSet<String>,
+}
+
+/// A value as JSON: what Python stored as a number stays one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SigValue {
+    /// Not set.
+    #[default]
+    Unset,
+    /// A truth value.
+    Truth(bool),
+    /// An integer.
+    Integer(i64),
+    /// Text.
+    Text(String),
+}
+
+impl SigValue {
+    fn of(variable: &VarSignature) -> Self {
+        let Some(text) = &variable.value else { return Self::Unset };
+        let typed = match variable.kind {
+            ValueKind::Integer => text.parse().map(Self::Integer).ok(),
+            ValueKind::Truth => Some(Self::Truth(**text == *"True")),
+            ValueKind::Text => None,
+        };
+        typed.unwrap_or_else(|| Self::Text(text.to_string()))
+    }
+
+    /// The text that enters hashes, as Python prints the value; `None` where it is not set.
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unset => None,
+            Self::Truth(truth) => Some(if *truth { "True" } else { "False" }.into()),
+            Self::Integer(int) => Some(int.to_string().into()),
+            Self::Text(text) => Some(text.into()),
+        }
+    }
 }
 
 /// All that went into the hash of one task.
@@ -62,8 +101,7 @@ pub struct SigData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unihash: Option<String>,
     /// The text of each variable, and of the task itself.
-    #[serde(deserialize_with = "texts")]
-    pub varvals: BTreeMap<String, Option<String>>,
+    pub varvals: BTreeMap<String, SigValue>,
 }
 
 /// Why a signature file cannot be read or written.
@@ -105,10 +143,10 @@ impl SigData {
             let variable = signatures.variables.get(&name)?;
             let needs = variable.depends.iter().map(ToString::to_string).collect();
             data.gendeps.insert(name.to_string(), NameSet { names: needs });
-            data.varvals.insert(name.to_string(), variable.value.as_ref().map(ToString::to_string));
+            data.varvals.insert(name.to_string(), SigValue::of(variable));
         }
         let own = signatures.variables.get(&task)?;
-        data.varvals.insert(task.to_string(), own.value.as_ref().map(ToString::to_string));
+        data.varvals.insert(task.to_string(), SigValue::of(own));
         data.basehash_ignore_vars = NameSet { names: ignored };
         Some(data)
     }
@@ -140,11 +178,11 @@ impl SigData {
     /// The basehash that the contents give; another than [`SigData::basehash`] means that the file is not whole.
     pub fn compute_basehash(&self) -> String {
         let mut digest = Sha256::new();
-        let value = |name: &str| self.varvals.get(name).and_then(Option::as_deref).unwrap_or_default();
-        digest.update(value(&self.task));
+        let value = |name: &str| self.varvals.get(name).and_then(SigValue::text).unwrap_or_default();
+        digest.update(&*value(&self.task));
         for name in &self.taskdeps.names {
             digest.update(name);
-            digest.update(value(name));
+            digest.update(&*value(name));
         }
         hex::encode(digest.finalize())
     }
@@ -192,17 +230,4 @@ impl SigData {
         let text = serde_json::to_vec(self).map_err(SigDataError::Content)?;
         zstd::encode_all(text.as_slice(), LEVEL).map_err(SigDataError::Compression)
     }
-}
-
-/// Values that Python wrote: text, nothing, or a number or truth value, which counts as Python prints it.
-fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Option<String>>, D::Error> {
-    let values = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-    let text = |value| match value {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(text),
-        serde_json::Value::Bool(true) => Some("True".to_owned()),
-        serde_json::Value::Bool(false) => Some("False".to_owned()),
-        other => Some(other.to_string()),
-    };
-    Ok(values.into_iter().map(|(name, value)| (name, text(value))).collect())
 }

@@ -68,6 +68,9 @@ pub(crate) struct Front {
     /// The Python interpreter, 3.9 or newer
     #[arg(long, env = "BUILDNET_PYTHON", default_value = "python3", hide = true)]
     python: PathBuf,
+    /// Seconds that Python code may compute without a word
+    #[arg(long, env = "BUILDNET_PYTHON_SECONDS", default_value_t = 120, hide = true)]
+    python_seconds: u64,
 }
 
 /// Whether the program was called as `bitbake`.
@@ -106,6 +109,7 @@ pub(crate) fn main() -> ExitCode {
     let place = Place {
         build_dir: find_build_dir(&directory),
         python: front.python.clone(),
+        time_limit: std::time::Duration::from_secs(front.python_seconds),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         verbosity: match (front.quiet, front.verbose) {
             (0, 0) => Verbosity::Normal,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use buildnet_bitbake::config::Options;
 use buildnet_bitbake::graph::Universe;
@@ -27,6 +28,9 @@ pub(crate) struct PlaceArgs {
     /// How many threads read recipes [default: one per core]
     #[arg(long, value_name = "COUNT", global = true)]
     threads: Option<usize>,
+    /// Seconds that Python code may compute without a word
+    #[arg(long, value_name = "SECONDS", env = "BUILDNET_PYTHON_SECONDS", default_value_t = 120, global = true)]
+    python_seconds: u64,
 }
 
 impl PlaceArgs {
@@ -39,6 +43,7 @@ impl PlaceArgs {
         Place {
             build_dir,
             python: self.python,
+            time_limit: Duration::from_secs(self.python_seconds),
             threads: threads.unwrap_or(1),
             verbosity: context.teller.verbosity,
             bitbake: false,
@@ -50,6 +55,8 @@ impl PlaceArgs {
 pub(crate) struct Place {
     pub(crate) build_dir: PathBuf,
     pub(crate) python: PathBuf,
+    /// How long Python code may compute without a word.
+    pub(crate) time_limit: Duration,
     pub(crate) threads: usize,
     pub(crate) verbosity: Verbosity,
     /// Speak as BitBake does: capital words.
@@ -96,6 +103,7 @@ impl Place {
             python_path: Vec::new(),
             temporary: std::env::temp_dir(),
             history,
+            time_limit: self.time_limit,
         };
         let bench = Workbench::open(&options, self.threads).map_err(|error| self.failed(&error))?;
         self.tell_all(&bench.findings);
