@@ -13,6 +13,7 @@
 //! | `python` | CPython in worker processes, evaluating against the datastore |
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
+//! | `workbench` | what the command line shows: findings, rows, variables, graphs, differences |
 //!
 //! | `graph` | providers, the recipes and tasks that targets need, the hash of each task |
 //!
@@ -76,6 +77,7 @@ pub mod util;
 pub mod value;
 pub mod version;
 pub mod view;
+pub mod workbench;
 
 pub use error::{Error, Result};
 pub use symbol::Sym;

@@ -17,7 +17,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    if commands::bitbake_front::is_wanted() {
+        return commands::bitbake_front::main();
+    }
+    let args = args::Args::parse_from(commands::bitbake_front::arguments(std::env::args_os()));
     let told = args.global.clone();
     match context::Context::resolve(args.global).and_then(|context| commands::run(args.command, &context)) {
         Ok(code) => code,

@@ -13,5 +13,6 @@ mod tasks;
 pub use closure::Closure;
 pub use hashes::{HashedTask, hash_tasks};
 pub use providers::Universe;
+pub(crate) use providers::compare;
 pub use row::task_row;
 pub use tasks::{TaskGraph, TaskNode};

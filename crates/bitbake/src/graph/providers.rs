@@ -103,6 +103,11 @@ impl Universe {
         self.providers.contains_key(item)
     }
 
+    /// Whether the configuration says which provider of an item it prefers.
+    pub fn is_preferred(&mut self, item: &str) -> Result<bool> {
+        Ok(self.preferred.contains_key(item) || self.setting(&format!("PREFERRED_PROVIDER_{item}"))?.is_some())
+    }
+
     /// The providers of a build-time item, best first.
     pub fn build_providers(&mut self, item: &str) -> Result<Vec<usize>> {
         let all = self.providers.get(item).cloned().unwrap_or_default();
@@ -296,7 +301,8 @@ impl Universe {
     }
 }
 
-fn compare(a: &(String, String, String), b: &(String, String, String)) -> Ordering {
+/// Compares `PE`, `PV`, `PR`.
+pub(crate) fn compare(a: &(String, String, String), b: &(String, String, String)) -> Ordering {
     let epoch = |text: &str| text.trim().parse::<u64>().unwrap_or_default();
     let epochs = epoch(&a.0).cmp(&epoch(&b.0));
     epochs.then_with(|| version::compare_parts(&a.1, &b.1)).then_with(|| version::compare_parts(&a.2, &b.2))

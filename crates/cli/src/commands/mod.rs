@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bitbake;
 mod build;
 mod cache;
 mod clean;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 use buildnet_daemon::ErrorReport;
 use clap::Subcommand;
 
+pub(crate) use bitbake::front as bitbake_front;
+
 use crate::context::Context;
 
 /// What to do.
@@ -36,6 +39,7 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     Graph(graph::GraphArgs),
     Query(query::QueryArgs),
+    Bitbake(bitbake::BitbakeArgs),
     History(history::HistoryArgs),
     Report(report::ReportArgs),
     Cache(cache::CacheArgs),
@@ -60,6 +64,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, Error
         Command::Status(_) => status::run(context),
         Command::Graph(args) => graph::run(args, context),
         Command::Query(args) => query::run(&args, context),
+        Command::Bitbake(args) => bitbake::run(args, context),
         Command::History(args) => history::run(args, context),
         Command::Report(args) => report::run(&args, context),
         Command::Cache(args) => cache::run(&args, context),

@@ -1,0 +1,233 @@
+//! Where the metadata is, and what goes wrong with it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use buildnet_bitbake::config::Options;
+use buildnet_bitbake::graph::Universe;
+use buildnet_bitbake::recipe::RecipeInfo;
+use buildnet_bitbake::workbench::{Finding, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, plan};
+use buildnet_daemon::ErrorReport;
+use clap::Args;
+
+use crate::context::Context;
+use crate::output::FAILED;
+use crate::terminal::messages::Verbosity;
+use crate::terminal::text::clean;
+
+/// Where the metadata is, and how to read it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The build directory, which holds conf/ [default: where you stand, or above]
+    #[arg(long, value_name = "DIR", global = true)]
+    build_dir: Option<PathBuf>,
+    /// The Python interpreter, 3.9 or newer
+    #[arg(long, value_name = "PROGRAM", env = "BUILDNET_PYTHON", default_value = "python3", global = true)]
+    python: PathBuf,
+    /// How many threads read recipes [default: one per core]
+    #[arg(long, value_name = "COUNT", global = true)]
+    threads: Option<usize>,
+    /// Seconds that Python code may compute without a word
+    #[arg(long, value_name = "SECONDS", env = "BUILDNET_PYTHON_SECONDS", default_value_t = 120, global = true)]
+    python_seconds: u64,
+}
+
+impl PlaceArgs {
+    pub(crate) fn resolve(self, context: &Context) -> Place {
+        let build_dir = match self.build_dir {
+            Some(chosen) => context.directory.join(chosen),
+            None => find_build_dir(&context.directory),
+        };
+        let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+        Place {
+            build_dir,
+            python: self.python,
+            time_limit: Duration::from_secs(self.python_seconds),
+            threads: threads.unwrap_or(1),
+            verbosity: context.teller.verbosity,
+            bitbake: false,
+        }
+    }
+}
+
+/// A build directory, and how to tell what is wrong in it.
+pub(crate) struct Place {
+    pub(crate) build_dir: PathBuf,
+    pub(crate) python: PathBuf,
+    /// How long Python code may compute without a word.
+    pub(crate) time_limit: Duration,
+    pub(crate) threads: usize,
+    pub(crate) verbosity: Verbosity,
+    /// Speak as BitBake does: capital words.
+    pub(crate) bitbake: bool,
+}
+
+/// An error that has been told, or one that has not.
+pub(crate) enum Stop {
+    Told,
+    Report(ErrorReport),
+}
+
+impl From<ErrorReport> for Stop {
+    fn from(report: ErrorReport) -> Self {
+        Self::Report(report)
+    }
+}
+
+/// A command's end: an error that was told is a failure.
+pub(crate) fn ended(result: Result<ExitCode, Stop>) -> Result<ExitCode, ErrorReport> {
+    match result {
+        Ok(code) => Ok(code),
+        Err(Stop::Told) => Ok(ExitCode::from(FAILED)),
+        Err(Stop::Report(report)) => Err(report),
+    }
+}
+
+impl Place {
+    /// Reads the configuration, and tells what is wrong with it.
+    pub(crate) fn open(&self, history: bool) -> Result<Workbench, Stop> {
+        let build_dir = self.build_dir.canonicalize().map_err(|error| {
+            ErrorReport::user(format!("cannot enter the build directory {}", self.build_dir.display())).because(&error)
+        })?;
+        let mut environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name != "LC_ALL")
+            .collect();
+        // Python code of the metadata reads and writes UTF-8, whatever the user's terminal does.
+        environment.push(("LC_ALL".to_owned(), "C.UTF-8".to_owned()));
+        let options = Options {
+            build_dir,
+            environment,
+            python: self.python.clone(),
+            python_path: Vec::new(),
+            temporary: std::env::temp_dir(),
+            history,
+            time_limit: self.time_limit,
+        };
+        let bench = Workbench::open(&options, self.threads).map_err(|error| self.failed(&error))?;
+        self.tell_all(&bench.findings);
+        Ok(bench)
+    }
+
+    /// Tells an error of the metadata.
+    pub(crate) fn failed(&self, error: &buildnet_bitbake::Error) -> Stop {
+        self.tell_all(&Finding::failed(error, None));
+        Stop::Told
+    }
+
+    /// Reads recipes, and tells what is wrong with them.
+    pub(crate) fn read(&self, bench: &Workbench, wanted: &Wanted) -> Reading {
+        let reading = bench.read(wanted);
+        self.tell_all(&reading.findings);
+        reading
+    }
+
+    /// All recipes, unsigned, by what they provide. Recipes with errors are told and left out.
+    pub(crate) fn universe(&self, bench: &Workbench) -> Result<(Universe, Reading), Stop> {
+        let mut reading = self.read(bench, &Wanted::default());
+        let recipes = std::mem::take(&mut reading.recipes);
+        let universe = Universe::new(&bench.dir, recipes).map_err(|error| self.failed(&error))?;
+        Ok((universe, reading))
+    }
+
+    /// The task graph of targets. A recipe that cannot be read is an error, needed or not: nobody knows what it would provide.
+    pub(crate) fn plan(&self, bench: &Workbench, wants: &Wants<'_>) -> Result<Planned, Stop> {
+        let wanted = Wanted { sign: wants.sign, ..Wanted::default() };
+        let reading = self.read(bench, &wanted);
+        if has_errors(&reading.findings) {
+            return Err(Stop::Told);
+        }
+        self.plan_of(bench, reading.recipes, wants)
+    }
+
+    /// The task graph of targets over recipes that are read.
+    pub(crate) fn plan_of(
+        &self,
+        bench: &Workbench,
+        recipes: Vec<RecipeInfo>,
+        wants: &Wants<'_>,
+    ) -> Result<Planned, Stop> {
+        let planned = plan(bench, recipes, wants.targets, wants.task, wants.run_all);
+        let mut planned = planned.map_err(|error| self.failed(&error))?;
+        let messages = planned.universe.take_messages();
+        let mut findings: Vec<Finding> = messages.iter().map(|message| Finding::logged(message, None)).collect();
+        findings.extend(planned.closure.problems.iter().map(|problem| Finding {
+            severity: Severity::Note,
+            place: None,
+            message: problem.clone(),
+        }));
+        let mut session = bench.dir.session(false);
+        let allowed = bench.dir.store.copy().get_words(&mut session, "BB_MULTI_PROVIDER_ALLOWED");
+        let allowed = allowed.map_err(|error| self.failed(&error))?;
+        findings.extend(planned.conflicts(&allowed).into_iter().map(Finding::error));
+        self.tell_all(&findings);
+        if has_errors(&findings) { Err(Stop::Told) } else { Ok(planned) }
+    }
+
+    pub(crate) fn tell_all(&self, findings: &[Finding]) {
+        for finding in findings {
+            self.tell(finding);
+        }
+    }
+
+    fn tell(&self, finding: &Finding) {
+        let quiet = match finding.severity {
+            Severity::Error => false,
+            Severity::Warning => matches!(self.verbosity, Verbosity::Quiet),
+            Severity::Note => !matches!(self.verbosity, Verbosity::Verbose),
+        };
+        if quiet {
+            return;
+        }
+        let word = match (finding.severity, self.bitbake) {
+            (Severity::Error, true) => "ERROR",
+            (Severity::Warning, true) => "WARNING",
+            (Severity::Note, true) => "NOTE",
+            (Severity::Error, false) => "error",
+            (Severity::Warning, false) => "warning",
+            (Severity::Note, false) => "note",
+        };
+        // What metadata says must not move the cursor.
+        let text: Vec<String> = finding.to_string().lines().map(|line| clean(line, false)).collect();
+        eprintln!("{word}: {}", text.join("\n"));
+    }
+}
+
+/// What to plan.
+pub(crate) struct Wants<'a> {
+    pub(crate) targets: &'a [String],
+    /// The task of targets that name none.
+    pub(crate) task: &'a str,
+    /// Tasks for every recipe that is needed, instead.
+    pub(crate) run_all: &'a [String],
+    /// Whether the hashes are wanted.
+    pub(crate) sign: bool,
+}
+
+/// Whether anything is an error.
+pub(crate) fn has_errors(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}
+
+/// Success, or failure when anything was an error.
+pub(crate) fn outcome(findings: &[Finding]) -> ExitCode {
+    if has_errors(findings) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
+
+/// Writes JSON lines to a file, or to standard output for `-`.
+pub(crate) fn write_rows(
+    path: &std::path::Path,
+    rows: impl Iterator<Item = serde_json::Value>,
+) -> Result<(), ErrorReport> {
+    let text: String = rows.flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
+    if path.as_os_str() == "-" {
+        return crate::output::print(&text);
+    }
+    write_file(path, &text)
+}
+
+pub(crate) fn write_file(path: &std::path::Path, text: &str) -> Result<(), ErrorReport> {
+    std::fs::write(path, text)
+        .map_err(|error| ErrorReport::environment(format!("cannot write {}", path.display())).because(&error))
+}
