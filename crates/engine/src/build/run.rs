@@ -259,13 +259,12 @@ async fn attempt_once(
                 let placed = executed.place(&session.executor, previous.as_ref())?;
                 session.table.update(&task, |state| state.placed = Some(placed));
             }
-            // What the run left in its execution root may be much: removed while others go on.
             Ok::<_, BuildError>((Report { executed, tail, path }, log.len()))
         })
     };
     let joined = job.await;
     watcher.abort();
-    let (Report { executed, tail, path }, length) = joined.map_err(|_| BuildError::Interrupted)??;
+    let (Report { mut executed, tail, path }, length) = joined.map_err(|_| BuildError::Interrupted)??;
     summary.usage = TaskUsage { cpu_us: executed.usage.cpu_us, peak_memory: executed.usage.peak_memory };
     if length > 0 {
         summary.log_path = Some(path.display().to_string());
@@ -277,7 +276,10 @@ async fn attempt_once(
     if executed.status.success() {
         tell(task, session, &executed, findings);
         let tier = ran(executed.had_state);
-        return Ok(Done { outputs: Arc::new(executed.outputs), tier, execution_us: executed.usage.wall_us });
+        let (outputs, execution_us) = (Arc::new(std::mem::take(&mut executed.outputs)), executed.usage.wall_us);
+        // Removing the execution root takes as long as making it; the next command need not wait for that.
+        tokio::task::spawn_blocking(move || drop(executed));
+        return Ok(Done { outputs, tier, execution_us });
     }
     summary.log_tail = Some(tail);
     if let Status::Exited(code) = executed.status {

@@ -174,7 +174,9 @@ impl Opened {
         if ran {
             *self.expected.lock() = None;
         }
-        let still = untouched && report.counts.instant == job.plan.tasks.len() as u64;
+        // Tasks without commands only group others and are not counted.
+        let counted = job.plan.tasks.values().filter(|spec| !spec.commands.is_empty()).count() as u64;
+        let still = untouched && report.counts.instant == counted;
         if self.watch && !still {
             self.follow(builder, workspace, background);
         }
