@@ -225,7 +225,7 @@ fn moon_over_grpc() {
         ];
         checkout(&root, &files);
         let git = |arguments: &[&str]| run(Command::new("git").current_dir(&root).args(arguments));
-        git(&["init", "--quiet"]);
+        git(&["init", "--quiet", "--initial-branch", "main"]);
         git(&["add", "--all"]);
         git(&["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", "x"]);
         let mut command = Command::new(modules.join(".bin/moon"));
