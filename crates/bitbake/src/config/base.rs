@@ -102,6 +102,11 @@ impl BuildDir {
         session
     }
 
+    /// `BB_BASEHASH_IGNORE_VARS`: what no hash covers.
+    pub fn ignored(&self) -> &[Sym] {
+        &self.ignored
+    }
+
     /// The recipes that BBFILES names and BBMASK leaves, in order, with their appends.
     pub fn recipes(&self) -> &[RecipeFile] {
         &self.recipes
