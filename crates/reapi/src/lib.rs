@@ -18,7 +18,7 @@ mod service;
 mod status;
 
 pub use crate::access::{Access, AccessError, ClientCertificate, Identity, Role, TokenLine};
-pub use crate::client::{RemoteCache, RemoteError};
+pub use crate::client::{RemoteCache, RemoteError, TlsOptions};
 pub use crate::metrics::Metrics;
 pub use crate::server::{Protocol, admit, router};
 pub use crate::service::{CacheError, CacheOptions, CacheService, Limits, NamedEntry};

@@ -1,5 +1,6 @@
 //! `buildnet cache`.
 
+mod stats;
 mod token;
 
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use buildnet_cas::Store;
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::facts::{CacheReduction, CacheStats, CacheVerification};
+use buildnet_daemon::facts::{CacheReduction, CacheVerification};
 use buildnet_daemon::service::local::open_store;
 use clap::{Args, Subcommand};
 
@@ -26,7 +27,7 @@ pub(crate) struct CacheArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum CacheCommand {
-    /// What the cache holds
+    /// What the cache holds, and what the clients of a running daemon asked for
     #[command(after_help = "Example:\n  buildnet cache stats --json")]
     Stats,
     /// Evict what was not used for longest
@@ -57,21 +58,7 @@ pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, Error
     };
     match &args.command {
         CacheCommand::Token(args) => token::run(args, context),
-        CacheCommand::Stats => {
-            let store = open()?;
-            let stats: CacheStats = store.stats().map_err(|error| ErrorReport::of(&error))?.into();
-            if context.json {
-                return print_json(&stats).map(|()| ExitCode::SUCCESS);
-            }
-            let rows = [
-                ("directory", store.dir().display().to_string()),
-                ("results", stats.action_results.to_string()),
-                ("blobs", format!("{}, {} of content", stats.blobs, bytes(stats.logical_bytes))),
-                ("on disk", format!("{} of at most {}", bytes(stats.disk_bytes), bytes(stats.max_bytes))),
-            ];
-            print(&rows.map(|(name, value)| format!("{name:<10} {value}\n")).concat())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        CacheCommand::Stats => stats::run(open, context),
         CacheCommand::Gc { max_size, max_age } => {
             reduced(open()?.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)
         }
