@@ -17,7 +17,7 @@ mod server;
 mod service;
 mod status;
 
-pub use crate::access::{Access, AccessError, Identity, Role};
+pub use crate::access::{Access, AccessError, ClientCertificate, Identity, Role, TokenLine};
 pub use crate::client::{RemoteCache, RemoteError};
 pub use crate::metrics::Metrics;
 pub use crate::server::{Protocol, admit, router};

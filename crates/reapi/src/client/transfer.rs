@@ -1,12 +1,13 @@
 //! Moving blobs.
 
 use bazel_remote_apis::google::bytestream::{ReadRequest, WriteRequest};
-use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_digest::{Digest, reapi};
 use bytes::Bytes;
 use tonic::{Code, Request, Status};
 
 use super::{RemoteCache, RemoteError, bounded};
 use crate::compress::Compressor;
+use crate::digests::is_explicit;
 
 /// Bytes of content in one message of a stream.
 const PIECE: usize = 1 << 20;
@@ -159,7 +160,8 @@ impl RemoteCache {
             Compressor::Zstd => "compressed-blobs/zstd",
             Compressor::Deflate => "compressed-blobs/deflate",
         };
-        let function = if digest.function() == DigestFunction::Blake3 { "blake3/" } else { "" };
+        let function = digest.function();
+        let function = if is_explicit(function) { format!("{function}/") } else { String::new() };
         format!("{instance}{prefix}{kind}/{function}{}/{}", digest.hex(), digest.size())
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use buildnet_engine::build::SandboxMode;
 
-use crate::config::{ConfigFile, SandboxChoice, Size, UserFile};
+use crate::config::{ConfigFile, DaemonConfig, DaemonSettings, SandboxChoice, Size, UserFile};
 use crate::decode::record;
 use crate::error::{Problem, ProblemKind};
 
@@ -17,15 +17,9 @@ record! {
         pub dir: Option<String>,
         /// Size at which what was not used for longest is removed, such as `20GB`.
         pub max_size: Option<Size>,
-    }
-}
-
-record! {
-    /// The daemon.
-    "the daemon"
-    pub struct DaemonConfig {
-        /// Address and port that it listens on.
-        pub listen: Option<String>,
+        /// Instances that read what they have not from another: `pr: main` is for all instances whose names begin with `pr/`, which
+        /// never write to `main`. `pr: main` by default; `{}` for none.
+        pub overlays: Option<std::collections::BTreeMap<String, String>>,
     }
 }
 
@@ -53,6 +47,8 @@ pub struct SettingsOverride {
     pub jobs: Option<u32>,
     /// Address of the daemon.
     pub listen: Option<String>,
+    /// How the daemon serves others.
+    pub daemon: DaemonSettings,
     /// Go on after a failure.
     pub keep_going: Option<bool>,
     /// Confinement where neither package nor task says so.
@@ -70,6 +66,8 @@ pub struct Settings {
     pub jobs: Option<u32>,
     /// Address of the daemon. `127.0.0.1:9876` by default.
     pub listen: String,
+    /// How the daemon serves others.
+    pub daemon: DaemonSettings,
     /// Whether a build goes on with what a failure does not concern.
     pub keep_going: bool,
     /// Confinement where neither package nor task says so.
@@ -83,6 +81,7 @@ impl Default for Settings {
             cache_max_size: 20_000_000_000,
             jobs: None,
             listen: "127.0.0.1:9876".into(),
+            daemon: DaemonSettings::default(),
             keep_going: false,
             sandbox: SandboxMode::Strict,
         }
@@ -96,6 +95,7 @@ impl SettingsOverride {
             cache_max_size: self.cache_max_size.or(other.cache_max_size),
             jobs: self.jobs.or(other.jobs),
             listen: self.listen.or(other.listen),
+            daemon: self.daemon.or(other.daemon),
             keep_going: self.keep_going.or(other.keep_going),
             sandbox: self.sandbox.or(other.sandbox),
         }
@@ -113,6 +113,7 @@ impl SettingsOverride {
             cache_max_size: cache.and_then(|cache| cache.max_size).map(|size| size.0),
             jobs,
             listen: daemon.and_then(|daemon| daemon.listen.clone()),
+            daemon: DaemonSettings::from_config(daemon, cache.and_then(|cache| cache.overlays.as_ref())),
             keep_going,
             sandbox: sandbox.map(|choice| choice.0),
         }
@@ -153,6 +154,8 @@ impl SettingsOverride {
             jobs: get("BUILDNET_JOBS", "whole number", &|value| value.parse::<u32>().is_ok())
                 .and_then(|value| value.parse().ok()),
             listen: get("BUILDNET_LISTEN", "", &|_| true).map(str::to_owned),
+            // `buildnet start` takes these from the environment itself.
+            daemon: DaemonSettings::default(),
             keep_going: get("BUILDNET_KEEP_GOING", "`true` or `false`", &|value| flag(value).is_some()).and_then(flag),
             sandbox: get("BUILDNET_SANDBOX", "sandbox mode (strict, warn, off)", &|value| {
                 SandboxChoice::parse(value).is_some()
@@ -173,6 +176,7 @@ impl Settings {
             cache_max_size: given.cache_max_size.unwrap_or(defaults.cache_max_size),
             jobs: given.jobs.filter(|&jobs| jobs > 0),
             listen: given.listen.unwrap_or(defaults.listen),
+            daemon: given.daemon,
             keep_going: given.keep_going.unwrap_or(defaults.keep_going),
             sandbox: given.sandbox.unwrap_or(defaults.sandbox),
         }
