@@ -1,5 +1,6 @@
 //! `buildnet cache`.
 
+mod push_sstate;
 mod token;
 
 use std::process::ExitCode;
@@ -48,6 +49,9 @@ enum CacheCommand {
     /// Tokens of those who may use the daemon's cache
     #[command(after_help = "Example:\n  buildnet cache token new --name ci --role write --file tokens")]
     Token(token::TokenArgs),
+    /// Upload BitBake's shared state, which BitBake itself only downloads
+    #[command(after_help = "Example:\n  buildnet cache push-sstate build/sstate-cache --to http://cache:9876/sstate")]
+    PushSstate(push_sstate::PushSstateArgs),
 }
 
 pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
@@ -57,6 +61,7 @@ pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, Error
     };
     match &args.command {
         CacheCommand::Token(args) => token::run(args, context),
+        CacheCommand::PushSstate(args) => push_sstate::run(args, context),
         CacheCommand::Stats => {
             let store = open()?;
             let stats: CacheStats = store.stats().map_err(|error| ErrorReport::of(&error))?.into();

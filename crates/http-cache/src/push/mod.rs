@@ -92,7 +92,8 @@ impl Diagnostic for PushError {
 pub async fn push(dir: &Path, address: &Address, token: Option<&str>) -> Result<Pushed, PushError> {
     let root = dir.to_owned();
     let found = tokio::task::spawn_blocking(move || find::objects(&root)).await;
-    let objects = found.map_err(|error| PushError::Read { path: dir.to_owned(), source: std::io::Error::other(error) })?;
+    let objects =
+        found.map_err(|error| PushError::Read { path: dir.to_owned(), source: std::io::Error::other(error) })?;
     let objects = objects.map_err(|(path, source)| PushError::Read { path, source })?;
     if objects.is_empty() {
         return Err(PushError::Empty { path: dir.to_owned() });

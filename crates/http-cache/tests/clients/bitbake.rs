@@ -86,9 +86,15 @@ fn shared_state_is_pushed_and_fetched_by_bitbake() {
     let fetched = dir.path().join("fetched");
     fs::create_dir(&fetched).unwrap();
     let before = server.hits("sstate");
-    let text = run(python(Path::new("python3"), &bitbake)
-        .env("HOME", &home)
-        .args(["-c", FETCH, &mirrors, fetched.to_str().unwrap(), archive, second, absent]));
+    let text = run(python(Path::new("python3"), &bitbake).env("HOME", &home).args([
+        "-c",
+        FETCH,
+        &mirrors,
+        fetched.to_str().unwrap(),
+        archive,
+        second,
+        absent,
+    ]));
     let told: Vec<&str> = text.lines().filter(|line| line.starts_with("found") || line.starts_with("missed")).collect();
     assert_eq!(told, [format!("found {archive}"), format!("found {second}"), format!("missed {absent}")], "{text}");
     for (seed, name) in [(1, archive), (2, second)] {
@@ -116,15 +122,14 @@ fn hash_equivalence_by_bitbakes_client_and_suite() {
             run(command.args(["--login", "ci", "--password", TOKEN]).args(arguments))
         };
         let report = |seed: &str| {
-            let arguments = ["--clients", "2", "--requests", "50", "--report", "--outhash-seed", "o", "--taskhash-seed"];
+            let arguments =
+                ["--clients", "2", "--requests", "50", "--report", "--outhash-seed", "o", "--taskhash-seed"];
             client(&[&["stress"], &arguments[..], &[seed]].concat())
         };
         assert!(report("first").contains("Hashes missed:        100"));
         report("second");
         assert!(report("second").contains("Hashes found:         100"));
-        let taskhash = |seed: &str| {
-            buildnet_digest::DigestFunction::Sha256.digest(format!("{seed}7").as_bytes()).hex()
-        };
+        let taskhash = |seed: &str| buildnet_digest::DigestFunction::Sha256.digest(format!("{seed}7").as_bytes()).hex();
         let found = client(&["get", "stress.test.method", &taskhash("second")]);
         let found: serde_json::Value = serde_json::from_str(&found).unwrap();
         assert_eq!(found["unihash"], taskhash("first"), "{found:#}");
