@@ -8,6 +8,7 @@ pub mod access;
 pub mod client;
 mod compress;
 mod digests;
+mod frame;
 pub mod load;
 pub mod metrics;
 pub mod namespace;

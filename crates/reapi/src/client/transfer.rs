@@ -8,6 +8,7 @@ use tonic::{Code, Request, Status};
 use super::{RemoteCache, RemoteError, bounded};
 use crate::compress::Compressor;
 use crate::digests::is_explicit;
+use crate::frame;
 
 /// Bytes of content in one message of a stream.
 const PIECE: usize = 1 << 20;
@@ -149,6 +150,23 @@ impl RemoteCache {
         answer.map(drop).map_err(|status| self.failed("store a blob in", status))
     }
 
+    /// The framed request that reads a blob as it is.
+    pub(crate) fn read_frame(&self, digest: &Digest) -> Bytes {
+        let resource_name = self.resource("", Compressor::Identity, digest);
+        frame::whole(&ReadRequest { resource_name, read_offset: 0, read_limit: 0 })
+    }
+
+    /// The framed requests that store a blob as it is, its content shared.
+    pub(crate) fn upload_frames(&self, digest: &Digest, content: &Bytes) -> Vec<Bytes> {
+        let name = self.resource(&format!("uploads/{}/", uuid::Uuid::new_v4()), Compressor::Identity, digest);
+        let mut frames = Vec::new();
+        for (start, end, request) in heads(name, content.len()) {
+            frames.push(frame::head(&request, end - start));
+            frames.push(content.slice(start..end));
+        }
+        frames
+    }
+
     fn compressor(&self, digest: &Digest) -> Compressor {
         if self.zstd && digest.size() >= COMPRESS { Compressor::Zstd } else { Compressor::Identity }
     }
@@ -176,17 +194,23 @@ impl RemoteCache {
 
 /// The requests of one upload.
 fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
-    let count = content.len().div_ceil(PIECE).max(1);
+    heads(name, content.len())
+        .map(move |(start, end, request)| WriteRequest { data: content[start..end].to_vec(), ..request })
+}
+
+/// The requests of one upload without their content, and where that lies.
+fn heads(name: String, length: usize) -> impl Iterator<Item = (usize, usize, WriteRequest)> + Send + 'static {
+    let count = length.div_ceil(PIECE).max(1);
     (0..count).map(move |index| {
         let start = index * PIECE;
-        let end = (start + PIECE).min(content.len());
-        WriteRequest {
+        let request = WriteRequest {
             resource_name: if index == 0 { name.clone() } else { String::new() },
             // A length in memory.
             write_offset: i64::try_from(start).unwrap_or(i64::MAX),
             finish_write: index + 1 == count,
-            data: content[start..end].to_vec(),
-        }
+            data: Vec::new(),
+        };
+        (start, (start + PIECE).min(length), request)
     })
 }
 
