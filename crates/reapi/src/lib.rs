@@ -16,6 +16,7 @@ pub mod provenance;
 mod resource;
 mod server;
 mod service;
+pub mod source;
 mod status;
 
 pub use crate::access::{Access, AccessError, Identity, Role};

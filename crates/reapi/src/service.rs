@@ -14,6 +14,7 @@ use crate::access::{Access, Identity, Role};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::provenance::{Provenance, Written};
+use crate::source::RequestSource;
 
 /// Bounds of what clients can cost.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +210,12 @@ impl CacheService {
         &self.inner.options.limits
     }
 
+    /// Refuses blobs that are larger than the cache takes.
+    pub(crate) fn check_size(&self, digest: &Digest) -> Result<(), CacheError> {
+        let limit = self.limits().max_blob_bytes;
+        if digest.size() > limit { Err(CacheError::TooLarge { limit }) } else { Ok(()) }
+    }
+
     /// The directory of what the protocols keep beside the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
@@ -270,7 +277,20 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put("reapi", writer, instance, &action.to_string(), namespace::action_key(instance, action), result)
+        self.put_action_result_of(None, writer, instance, action, result)
+    }
+
+    /// The same, and records what it was done with.
+    pub fn put_action_result_of(
+        &self,
+        source: Option<&RequestSource>,
+        writer: &Identity,
+        instance: &str,
+        action: &Digest,
+        result: &reapi::ActionResult,
+    ) -> Result<(), CacheError> {
+        let key = namespace::action_key(instance, action);
+        self.put("reapi", (writer, source), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
@@ -311,7 +331,8 @@ impl CacheService {
         key: &str,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put(protocol, writer, instance, key, namespace::named_key(function, protocol, instance, key), result)
+        let digest = namespace::named_key(function, protocol, instance, key);
+        self.put(protocol, (writer, None), instance, key, digest, result)
     }
 
     /// Stores a named entry, whose content is in the store already.
@@ -345,7 +366,7 @@ impl CacheService {
     fn put(
         &self,
         protocol: &str,
-        writer: &Identity,
+        (writer, source): (&Identity, Option<&RequestSource>),
         instance: &str,
         name: &str,
         key: Digest,
@@ -358,6 +379,7 @@ impl CacheService {
             name: name.into(),
             key,
             writer: writer.name.to_string(),
+            source: source.cloned(),
         })?;
         Ok(self.inner.store.put_action_result(&key, result)?)
     }
@@ -378,7 +400,7 @@ impl CacheService {
                 Ok(action) if written.protocol == "reapi" => namespace::action_key(to, &action),
                 _ => namespace::named_key(written.key.function(), &written.protocol, to, &written.name),
             };
-            self.put(&written.protocol, admin, to, &written.name, key, &result)?;
+            self.put(&written.protocol, (admin, written.source.as_ref()), to, &written.name, key, &result)?;
             copied += 1;
         }
         Ok(copied)
