@@ -53,7 +53,7 @@ async fn load_result(caller: Caller) -> Response {
             state.learn(blobs_of(service, &result)?);
             Ok(Some(result.encode_to_vec()))
         };
-        caller.state.run(look).await
+        caller.state.look(|service| service.wanted_action(&caller.instance, &action), look).await
     };
     match result.await {
         Ok(Some(bytes)) => {
@@ -120,7 +120,8 @@ async fn resolve(caller: &Caller) -> Result<Option<Digest>, CacheError> {
     if let Some(digest) = caller.state.learnt(&hash) {
         return Ok(Some(digest));
     }
-    caller.state.run(move |service| Ok(service.named(PROTOCOL, "", &hash)?.map(|entry| entry.digest))).await
+    let wanted = |service: &CacheService| service.wanted_named(PROTOCOL, "", &caller.key);
+    caller.state.look(wanted, move |service| Ok(service.named(PROTOCOL, "", &hash)?.map(|entry| entry.digest))).await
 }
 
 async fn load_blob(caller: Caller, headers: HeaderMap) -> Response {

@@ -12,6 +12,7 @@ use buildnet_digest::Digest;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::backing::EntryKey;
 use crate::service::CacheError;
 
 /// Above this size the log is compacted when it is opened. In bytes.
@@ -30,6 +31,14 @@ pub struct Written {
     pub key: Digest,
     /// Name of the token that wrote it.
     pub writer: String,
+}
+
+impl Written {
+    /// What the entry is found by.
+    pub fn entry(&self) -> EntryKey {
+        let action = (self.protocol == "reapi").then(|| self.name.parse().ok()).flatten();
+        EntryKey { key: self.key, instance: self.instance.clone(), action }
+    }
 }
 
 /// The log.
