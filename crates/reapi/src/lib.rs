@@ -5,6 +5,7 @@
 //! `docs/design/reapi.md`.
 
 pub mod access;
+pub mod backing;
 pub mod client;
 mod compress;
 mod digests;
@@ -20,6 +21,7 @@ pub mod source;
 mod status;
 
 pub use crate::access::{Access, AccessError, Identity, Role};
+pub use crate::backing::{Backing, BackingStats, EntryKey, Wanted};
 pub use crate::client::{RemoteCache, RemoteError};
 pub use crate::metrics::Metrics;
 pub use crate::server::{Protocol, admit, router};

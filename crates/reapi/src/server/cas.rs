@@ -12,6 +12,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::call::Call;
 use super::{chunking, tree};
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::compress::Compressor;
 use crate::digests::{digest_of, function_of};
 use crate::metrics::Outcome;
@@ -205,6 +206,9 @@ async fn batch_read(
         .filter_map(|value| Compressor::from_reapi(*value))
         .find(|compressor| *compressor == Compressor::Zstd)
         .unwrap_or(Compressor::Identity);
+    if call.service().backing().is_some() {
+        pull_missing(call.service(), function, &request.digests).await?;
+    }
     let read = move |service: &CacheService| {
         Ok(request.digests.into_iter().map(|digest| read_item(service, function, compressor, digest)).collect())
     };
@@ -213,6 +217,21 @@ async fn batch_read(
     let found = responses.iter().filter(|item| item.status.as_ref().is_some_and(|status| status.code == 0)).count();
     call.outcome = if found == responses.len() { Outcome::Hit } else { Outcome::Miss };
     Ok(reapi::BatchReadBlobsResponse { responses })
+}
+
+/// Brings those blobs of a batch that are not here from the tier behind.
+async fn pull_missing(
+    service: &CacheService,
+    function: DigestFunction,
+    digests: &[reapi::Digest],
+) -> Result<(), Status> {
+    let digests: Vec<Digest> = digests.iter().filter_map(|digest| digest_of(function, digest).ok()).collect();
+    let missing = service.run(move |service| Ok(service.store().find_missing(&digests)?)).await;
+    let missing = missing.map_err(|error| from_cache(&error))?;
+    if !missing.is_empty() {
+        service.pull(|_| Wanted::Blobs(missing)).await;
+    }
+    Ok(())
 }
 
 fn read_item(
