@@ -20,7 +20,7 @@ mod service;
 pub mod source;
 mod status;
 
-pub use crate::access::{Access, AccessError, Identity, Role};
+pub use crate::access::{Access, AccessError, ClientCertificate, Identity, Role, TokenLine};
 pub use crate::backing::{Backing, BackingStats, EntryKey, Wanted};
 pub use crate::client::{RemoteCache, RemoteError};
 pub use crate::metrics::Metrics;
