@@ -1,5 +1,7 @@
 //! `buildnet cache`.
 
+mod curate;
+mod push_sstate;
 mod stats;
 mod token;
 
@@ -46,9 +48,18 @@ enum CacheCommand {
     /// Read every blob and compare it with its digest; remove what is damaged
     #[command(after_help = "Example:\n  buildnet cache verify")]
     Verify,
+    /// Copy results from one instance of a daemon's cache to another; needs a token of role admin
+    #[command(after_help = "Example:\n  buildnet cache promote --from pr/123 --to main --all")]
+    Promote(curate::PromoteArgs),
+    /// Forget the results that somebody wrote to a daemon's cache; needs a token of role admin
+    #[command(after_help = "Example:\n  buildnet cache purge --by-writer ci --since 2h --dry-run")]
+    Purge(curate::PurgeArgs),
     /// Tokens of those who may use the daemon's cache
     #[command(after_help = "Example:\n  buildnet cache token new --name ci --role write --file tokens")]
     Token(token::TokenArgs),
+    /// Upload BitBake's shared state, which BitBake itself only downloads
+    #[command(after_help = "Example:\n  buildnet cache push-sstate build/sstate-cache --to http://cache:9876/sstate")]
+    PushSstate(push_sstate::PushSstateArgs),
 }
 
 pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
@@ -57,7 +68,10 @@ pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, Error
         open_store(&directory, max_bytes)
     };
     match &args.command {
+        CacheCommand::Promote(args) => curate::promote(args, context),
+        CacheCommand::Purge(args) => curate::purge(args, context),
         CacheCommand::Token(args) => token::run(args, context),
+        CacheCommand::PushSstate(args) => push_sstate::run(args, context),
         CacheCommand::Stats => stats::run(open, context),
         CacheCommand::Gc { max_size, max_age } => {
             reduced(open()?.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)

@@ -129,7 +129,12 @@ impl Daemon {
     fn report_of(&self, mut response: Response) -> ErrorReport {
         let status = response.status;
         let text = response.text(1 << 20).unwrap_or_default();
-        let strange = || ErrorReport::internal(format!("the daemon at {} answered {status}: {text}", self.address));
+        let strange = || match status {
+            // The caches speak in plain text.
+            401 | 403 => ErrorReport::user(format!("the daemon at {} refuses it: {text}", self.address))
+                .with_hint("Put a token whose role allows it into BUILDNET_TOKEN."),
+            _ => ErrorReport::internal(format!("the daemon at {} answered {status}: {text}", self.address)),
+        };
         serde_json::from_str(&text).unwrap_or_else(|_| strange())
     }
 

@@ -17,6 +17,8 @@ pub use self::traffic::{Share, Traffic};
 pub use self::trend::Regression;
 use self::trend::Trends;
 
+use crate::source::Invocations;
+
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 10] = [0.000_25, 0.001, 0.002_5, 0.01, 0.025, 0.1, 0.25, 1.0, 10.0, 60.0];
 /// Most rows that are kept apart; further ones are counted as client and instance `other`, so that clients cannot fill
@@ -115,6 +117,7 @@ struct Table {
 pub struct Metrics {
     table: Mutex<Table>,
     regressed: Notify,
+    invocations: Invocations,
 }
 
 const OUTCOMES: [(Outcome, &str); 5] = [
@@ -141,6 +144,11 @@ pub struct Totals {
 }
 
 impl Metrics {
+    /// What each run of a build tool asked for.
+    pub fn invocations(&self) -> &Invocations {
+        &self.invocations
+    }
+
     /// Counts a request.
     pub fn record(&self, sample: &Sample<'_>) {
         let mut table = self.table.lock();

@@ -111,7 +111,11 @@ fn table(traffic: &Traffic) -> String {
 fn cells(name: &str, share: &Share) -> [String; 10] {
     let lookups = share.hits + share.misses;
     let rate = (share.hits * 100).checked_div(lookups).map_or_else(|| "-".to_owned(), |rate| format!("{rate} %"));
-    let time = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), duration);
+    let time = |micros: Option<u64>| match micros {
+        None => "-".to_owned(),
+        Some(micros @ ..1000) => format!("{micros} µs"),
+        Some(micros) => duration(micros),
+    };
     [
         name.to_owned(),
         share.requests.to_string(),
