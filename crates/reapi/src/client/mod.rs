@@ -16,7 +16,7 @@ use reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
 pub use self::error::RemoteError;
@@ -54,7 +54,8 @@ pub(crate) type Authorized = InterceptedService<Channel, Authorize>;
 #[derive(Clone, Debug)]
 pub struct RemoteCache {
     instance: String,
-    authority: String,
+    /// `grpc://host:port`.
+    server: String,
     service: Authorized,
     max_batch: u64,
     functions: Vec<DigestFunction>,
@@ -63,10 +64,12 @@ pub struct RemoteCache {
 }
 
 impl RemoteCache {
-    /// Connects to `grpc://host:port[/instance]` and asks what the server can do. `token` is sent as a bearer token.
+    /// Connects to `grpc://host:port[/instance]`, or the same with `grpcs` for TLS, and asks what the server can do. `token` is
+    /// sent as a bearer token. Servers are trusted as the machine's certificates say.
     pub async fn connect(target: &str, token: Option<&str>) -> Result<Self, RemoteError> {
-        let Target { authority, instance } = target.parse()?;
-        let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        let Target { secure, authority, instance } = target.parse()?;
+        let scheme = if secure { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
             .map_err(|_| RemoteError::Target { text: target.to_owned() })?
             .user_agent(concat!("buildnet/", env!("CARGO_PKG_VERSION")))
             .map_err(|_| RemoteError::Target { text: target.to_owned() })?
@@ -76,6 +79,10 @@ impl RemoteCache {
             .initial_connection_window_size(16 << 20)
             .max_frame_size(MAX_FRAME)
             .tcp_nodelay(true);
+        if secure {
+            let failed = |source| RemoteError::Connect { authority: authority.clone(), source };
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(failed)?;
+        }
         let channel =
             endpoint.connect().await.map_err(|source| RemoteError::Connect { authority: authority.clone(), source })?;
         let header = match token {
@@ -90,7 +97,7 @@ impl RemoteCache {
         let service = InterceptedService::new(channel, Authorize { header });
         let mut cache = Self {
             instance,
-            authority,
+            server: format!("{}://{authority}", if secure { "grpcs" } else { "grpc" }),
             service,
             max_batch: DEFAULT_BATCH,
             functions: vec![DigestFunction::Sha256],
@@ -119,7 +126,13 @@ impl RemoteCache {
 
     /// `grpc://host:port/instance`.
     pub fn target(&self) -> String {
-        format!("grpc://{}/{}", self.authority, self.instance)
+        format!("{}/{}", self.server, self.instance)
+    }
+
+    /// Another instance of the same server, over the same connection. What the server allows is taken to be the same.
+    #[must_use]
+    pub fn with_instance(&self, instance: &str) -> Self {
+        Self { instance: instance.to_owned(), ..self.clone() }
     }
 
     /// The instance.
