@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::local::Run;
 use super::memo::{Answer, Key, Node, Outcome, Request, Step, Tree, is_fickle, is_read};
 use super::session::{Session, raised};
 use crate::data::Store;
@@ -74,12 +75,14 @@ impl Session {
             sound: tree.is_some(),
             done: 0,
         });
-        let mut known = self.run_locally(&functions, code, kind);
-        if known.is_some() {
-            self.evaluations.native += 1;
-        } else if self.current().trace.is_empty() {
-            known = tree.as_ref().and_then(|tree| self.recall(tree));
-        }
+        let known = match self.run_locally(&functions, code, kind) {
+            Run::Done(outcome) => {
+                self.evaluations.native += 1;
+                Some(outcome)
+            }
+            Run::Nothing => tree.as_ref().and_then(|tree| self.recall(tree)),
+            Run::Part => None,
+        };
         let result = match known {
             Some(Outcome::Value(value)) => Ok(value),
             Some(Outcome::Skip(reason)) => Err(Error::Skip(reason)),

@@ -9,7 +9,7 @@ use rustpython_ruff_python_ast::{
 use rustpython_ruff_python_parser::{parse_expression, parse_module};
 
 use super::super::native::comparison;
-use super::program::{Arguments, Expression, Function, Kind, Loop, Operator, Statement, Target};
+use super::program::{Arguments, Expression, Function, Kind, Loop, Operator, Statement, Target, Uses};
 use crate::{Text, Value};
 
 /// Longer texts are Python's.
@@ -49,7 +49,7 @@ pub(super) fn expression(text: &str) -> Option<Function> {
     compiler.scopes.push(Scope { names: vec!["d".into()] });
     let body = vec![Statement::Return(Some(compiler.expression(&parsed.syntax().body)?))];
     let slots = compiler.scopes.pop()?.names.len();
-    Some(Function { name: "<expression>".into(), parameters: vec![("d".into(), None)], rest: false, slots, body })
+    Some(Function { name: "<expression>".into(), parameters: vec![("d".into(), None)], rest: false, slots, body, uses: Uses::default() })
 }
 
 fn compiler() -> Compiler {
@@ -88,7 +88,7 @@ impl Compiler {
         let body = self.block(&definition.body);
         let slots = self.scopes.pop()?.names.len();
         let name = definition.name.as_str().into();
-        Some(Function { name, parameters, rest: rest.is_some(), slots, body: body? })
+        Some(Function { name, parameters, rest: rest.is_some(), slots, body: body?, uses: Uses::default() })
     }
 
     fn block(&mut self, body: &[Stmt]) -> Option<Vec<Statement>> {

@@ -102,6 +102,12 @@ impl Machine<'_> {
             }
             ("re.match", [Object::Str(pattern), Object::Str(text)]) => found(self.pattern(pattern)?.as_ref(), text, true),
             ("re.search", [Object::Str(pattern), Object::Str(text)]) => found(self.pattern(pattern)?.as_ref(), text, false),
+            // Words of a package list, where a reference with code in it would be one: without any it is white space alone.
+            ("re.split", [Object::Str(pattern), Object::Str(text)])
+                if **pattern == *r"\${@(?:{.*?}|.)+?}|\s" && !text.contains("${@") && words(text).is_some() =>
+            {
+                Ok(Object::texts(text.split(|c: char| c.is_ascii_whitespace() || c == '\x0b')))
+            }
             ("re.compile", [Object::Str(pattern)]) => self.pattern(pattern).map(Object::Pattern),
             _ => Err(Stop::Python),
         }
@@ -186,16 +192,18 @@ impl Machine<'_> {
         if plain.iter().any(|argument| matches!(argument, Object::Function(_))) {
             return Err(Stop::Python);
         }
-        if let Some(function) = self.session.shared.functions.function(&source) {
+        let function = self.session.shared.functions.function(&source);
+        if let Some(function) = function.filter(|function| function.is_worth_it()) {
             let (said, writes) = (self.session.said(), self.writes);
             let (module, _) = path.rsplit_once('.').ok_or(Stop::Python)?;
             let outer = self.module.replace(module.into());
             let (depth, trying) = (self.depth, self.trying);
-            let result = self.call(&Closure { function, around: None }, plain.clone(), named.clone());
+            let closure = Closure { function: Arc::clone(&function), around: None };
+            let result = self.call(&closure, plain.clone(), named.clone());
             self.module = outer;
             (self.depth, self.trying) = (depth, trying);
             match result {
-                Err(Stop::Python) if writes == self.writes && self.session.unsay(said) => {}
+                Err(Stop::Python) if writes == self.writes && self.session.unsay(said) => function.stopped(),
                 result => return result,
             }
         }

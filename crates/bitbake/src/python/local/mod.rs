@@ -93,30 +93,48 @@ impl Functions {
     }
 }
 
+/// How far a program came.
+pub(super) enum Run {
+    /// To its end.
+    Done(Outcome),
+    /// Not to its end, and it changed nothing: it may as well not have run.
+    Nothing,
+    /// Not to its end; Python must go on from where the conversation is now.
+    Part,
+}
+
 impl Session {
-    /// Runs code without Python. `None` where Python must, from where the conversation is now.
+    /// Runs code without Python, as far as that goes.
     pub(super) fn run_locally(
         &mut self,
         functions: &Arc<FxHashMap<Sym, Definition>>,
         code: &Code<'_>,
         kind: &str,
-    ) -> Option<Outcome> {
+    ) -> Run {
         let own = Object::Store(0);
+        let known = &self.shared.functions;
         let (function, arguments) = match kind {
-            "eval" => (self.shared.functions.expression(&code.text)?, vec![own]),
-            "run" => (self.shared.functions.function(&code.text)?, vec![own]),
+            "eval" => (known.expression(&code.text), vec![own]),
+            "run" => (known.function(&code.text), vec![own]),
             "event" => {
-                let class = code.text.split_once(' ')?.0;
-                (self.shared.functions.handler(&code.text)?, vec![Object::Event(class.into()), own])
+                let class = code.text.split_once(' ').map_or("", |(class, _)| class);
+                (known.handler(&code.text), vec![Object::Event(class.into()), own])
             }
-            _ => return None,
+            _ => return Run::Nothing,
         };
+        let Some(function) = function.filter(|function| function.is_worth_it()) else { return Run::Nothing };
+        let start = self.said();
         let mut machine = Machine::new(self, Arc::clone(functions));
-        let result = machine.call(&Closure { function, around: None }, arguments, Vec::new());
+        let closure = Closure { function: Arc::clone(&function), around: None };
+        let result = machine.call(&closure, arguments, Vec::new());
+        let writes = machine.writes;
         match result.and_then(|value| if kind == "eval" { value.printed().map(Value::Str) } else { Ok(Value::None) }) {
-            Ok(value) => Some(Outcome::Value(value)),
-            Err(Stop::Skip(reason)) => Some(Outcome::Skip(reason.to_string())),
-            Err(Stop::Python) => None,
+            Ok(value) => Run::Done(Outcome::Value(value)),
+            Err(Stop::Skip(reason)) => Run::Done(Outcome::Skip(reason.to_string())),
+            Err(Stop::Python) => {
+                function.stopped();
+                if writes == 0 && self.unsay(start) { Run::Nothing } else { Run::Part }
+            }
         }
     }
 }

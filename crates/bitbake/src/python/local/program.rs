@@ -1,9 +1,13 @@
 //! What functions are compiled to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::native::Comparison;
 use crate::{Text, Value};
+
+/// A function that stopped so often is not run here any more.
+const STOPS: u32 = 32;
 
 /// A function, by itself or inside another.
 #[derive(Debug)]
@@ -16,6 +20,28 @@ pub(super) struct Function {
     /// How many local names it has.
     pub(super) slots: usize,
     pub(super) body: Vec<Statement>,
+    pub(super) uses: Uses,
+}
+
+/// How often a function ran, and how often Python had to do it after all. Estimates: threads may overtake each other.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    runs: AtomicU32,
+    stops: AtomicU32,
+}
+
+impl Function {
+    /// Counts one more run, unless most of them stop before their end.
+    pub(super) fn is_worth_it(&self) -> bool {
+        let stops = self.uses.stops.load(Ordering::Relaxed);
+        let runs = self.uses.runs.fetch_add(1, Ordering::Relaxed);
+        stops < STOPS || stops < runs / 2
+    }
+
+    /// Counts a run that stopped.
+    pub(super) fn stopped(&self) {
+        self.uses.stops.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
