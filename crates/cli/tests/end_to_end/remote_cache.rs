@@ -96,7 +96,8 @@ fn a_second_checkout_gets_everything() {
     let place = layers("one");
     let url = server.url();
     place.run(&["build", "--remote-cache", &url]).expect(0, &["6 full"]);
-    let ended = Ended::of(&mut elsewhere(&place, "second", &["build", "--json", "--remote-cache", &url])).expect(0, &[]);
+    let ended =
+        Ended::of(&mut elsewhere(&place, "second", &["build", "--json", "--remote-cache", &url])).expect(0, &[]);
     assert_eq!(those(&tiers(&ended), &["cached"]), "a:build b:build c:build d:build e:build f:build");
     assert_eq!(ended.stdout.matches(r#""remote":true"#).count(), 6, "{}", ended.stdout);
     assert_eq!(warnings(&ended), 0, "{}", ended.stdout);
@@ -276,7 +277,8 @@ fn tokens() {
     assert_eq!(warnings(&ended), 0);
     crate::layers::change(&place, "two");
     let mut reader = elsewhere(&place, "reader2", &["build", "--json", "--remote-cache", &url]);
-    let ended = Ended::of(reader.env("BUILDNET_REMOTE_TOKEN", READ)).expect(0, &["results are not sent", "role `write`"]);
+    let ended =
+        Ended::of(reader.env("BUILDNET_REMOTE_TOKEN", READ)).expect(0, &["results are not sent", "role `write`"]);
     assert_eq!((those(&tiers(&ended), &["full"]).split(' ').count(), warnings(&ended)), (6, 0), "{}", ended.stdout);
     // No token, or one from another variable that the configuration names.
     let ended = Ended::of(&mut elsewhere(&place, "nobody", &["build", "--json", "--remote-cache", &url]));

@@ -125,6 +125,7 @@ fn instant(task: &TaskName) -> TaskSummary {
         reason: None,
         usage: TaskUsage::default(),
         attempts: 0,
+        remote: false,
         dependencies: Vec::new(),
     }
 }
