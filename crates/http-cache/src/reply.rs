@@ -95,8 +95,6 @@ pub(crate) async fn store(
     let writer = caller.allow(Role::Write)?;
     check_key(key)?;
     let digest = body::receive(&caller.state, DigestFunction::Sha256, content).await?;
-    // The content is a blob like any other, so `/cas` finds it by its hash.
-    caller.state.learn([digest]);
     let (instance, name) = (caller.instance.clone(), key.to_owned());
     let entry = NamedEntry { digest, properties };
     caller.state.run(move |service| service.put_named(protocol, &writer, &instance, &name, &entry)).await?;

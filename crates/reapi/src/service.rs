@@ -15,6 +15,7 @@ use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::provenance::{Provenance, Written};
+use crate::source::RequestSource;
 
 /// Bounds of what clients can cost.
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +214,12 @@ impl CacheService {
         &self.inner.options.limits
     }
 
+    /// Refuses blobs that are larger than the cache takes.
+    pub(crate) fn check_size(&self, digest: &Digest) -> Result<(), CacheError> {
+        let limit = self.limits().max_blob_bytes;
+        if digest.size() > limit { Err(CacheError::TooLarge { limit }) } else { Ok(()) }
+    }
+
     /// The tier behind the store.
     pub fn backing(&self) -> Option<&Arc<dyn Backing>> {
         self.inner.options.backing.as_ref()
@@ -284,7 +291,20 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put("reapi", writer, instance, &action.to_string(), EntryKey::action(instance, action), result)
+        self.put_action_result_of(None, writer, instance, action, result)
+    }
+
+    /// The same, and records what it was done with.
+    pub fn put_action_result_of(
+        &self,
+        source: Option<&RequestSource>,
+        writer: &Identity,
+        instance: &str,
+        action: &Digest,
+        result: &reapi::ActionResult,
+    ) -> Result<(), CacheError> {
+        let key = EntryKey::action(instance, action);
+        self.put("reapi", (writer, source), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
@@ -326,7 +346,7 @@ impl CacheService {
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         let entry = EntryKey::derived(namespace::named_key(function, protocol, instance, key));
-        self.put(protocol, writer, instance, key, entry, result)
+        self.put(protocol, (writer, None), instance, key, entry, result)
     }
 
     /// Stores a named entry, whose content is in the store already.
@@ -369,7 +389,7 @@ impl CacheService {
     fn put(
         &self,
         protocol: &str,
-        writer: &Identity,
+        (writer, source): (&Identity, Option<&RequestSource>),
         instance: &str,
         name: &str,
         entry: EntryKey,
@@ -382,6 +402,7 @@ impl CacheService {
             name: name.into(),
             key: entry.key,
             writer: writer.name.to_string(),
+            source: source.cloned(),
         })?;
         self.inner.store.put_action_result(&entry.key, result)?;
         if let Some(backing) = self.backing() {
@@ -411,7 +432,7 @@ impl CacheService {
                     &written.name,
                 )),
             };
-            self.put(&written.protocol, admin, to, &written.name, key, &result)?;
+            self.put(&written.protocol, (admin, written.source.as_ref()), to, &written.name, key, &result)?;
             copied += 1;
         }
         Ok(copied)

@@ -1,7 +1,7 @@
 //! Moving blobs.
 
 use bazel_remote_apis::google::bytestream::{ReadRequest, WriteRequest};
-use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_digest::{Digest, reapi};
 use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_stream::wrappers::ReceiverStream;
@@ -9,6 +9,8 @@ use tonic::{Code, Request, Status};
 
 use super::{RemoteCache, RemoteError, bounded};
 use crate::compress::{Compressor, Expander, Shrinker};
+use crate::digests::is_explicit;
+use crate::frame;
 
 /// Bytes of content in one message of a stream.
 const PIECE: usize = 1 << 20;
@@ -152,6 +154,23 @@ impl RemoteCache {
         answer.map(drop).map_err(|status| self.failed("store a blob in", status))
     }
 
+    /// The framed request that reads a blob as it is.
+    pub(crate) fn read_frame(&self, digest: &Digest) -> Bytes {
+        let resource_name = self.resource("", Compressor::Identity, digest);
+        frame::whole(&ReadRequest { resource_name, read_offset: 0, read_limit: 0 })
+    }
+
+    /// The framed requests that store a blob as it is, its content shared.
+    pub(crate) fn upload_frames(&self, digest: &Digest, content: &Bytes) -> Vec<Bytes> {
+        let name = self.resource(&format!("uploads/{}/", uuid::Uuid::new_v4()), Compressor::Identity, digest);
+        let mut frames = Vec::new();
+        for (start, end, request) in heads(name, content.len()) {
+            frames.push(frame::head(&request, end - start));
+            frames.push(content.slice(start..end));
+        }
+        frames
+    }
+
     /// Reads a blob in pieces, for blobs that do not belong into memory; false when the server has not. The pieces are expanded but
     /// not verified: whoever takes them does that. Ends early when nobody takes them any more.
     pub async fn download(&self, digest: &Digest, pieces: &Sender<Bytes>) -> Result<bool, RemoteError> {
@@ -219,7 +238,8 @@ impl RemoteCache {
             Compressor::Zstd => "compressed-blobs/zstd",
             Compressor::Deflate => "compressed-blobs/deflate",
         };
-        let function = if digest.function() == DigestFunction::Blake3 { "blake3/" } else { "" };
+        let function = digest.function();
+        let function = if is_explicit(function) { format!("{function}/") } else { String::new() };
         format!("{instance}{prefix}{kind}/{function}{}/{}", digest.hex(), digest.size())
     }
 
@@ -272,17 +292,23 @@ async fn feed(
 
 /// The requests of one upload.
 fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
-    let count = content.len().div_ceil(PIECE).max(1);
+    heads(name, content.len())
+        .map(move |(start, end, request)| WriteRequest { data: content[start..end].to_vec(), ..request })
+}
+
+/// The requests of one upload without their content, and where that lies.
+fn heads(name: String, length: usize) -> impl Iterator<Item = (usize, usize, WriteRequest)> + Send + 'static {
+    let count = length.div_ceil(PIECE).max(1);
     (0..count).map(move |index| {
         let start = index * PIECE;
-        let end = (start + PIECE).min(content.len());
-        WriteRequest {
+        let request = WriteRequest {
             resource_name: if index == 0 { name.clone() } else { String::new() },
             // A length in memory.
             write_offset: i64::try_from(start).unwrap_or(i64::MAX),
             finish_write: index + 1 == count,
-            data: content[start..end].to_vec(),
-        }
+            data: Vec::new(),
+        };
+        (start, (start + PIECE).min(length), request)
     })
 }
 

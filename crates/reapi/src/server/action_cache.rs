@@ -101,11 +101,12 @@ async fn update(call: &mut Call, request: reapi::UpdateActionResultRequest) -> R
     call.received = result.encoded_len() as u64;
     call.outcome = Outcome::Stored;
     let instance = request.instance_name;
+    let source = call.source().clone();
     let store = move |service: &CacheService| {
         keep_contents(service.store(), &action, &mut result)?;
         let missing = service.store().find_missing(&named(&action, &result))?;
         if missing.is_empty() {
-            service.put_action_result(&writer, &instance, &action, &result)?;
+            service.put_action_result_of(Some(&source), &writer, &instance, &action, &result)?;
         }
         Ok((result, missing))
     };

@@ -157,7 +157,7 @@ fn update(
     let mut blobs: Vec<(Digest, Bytes)> = Vec::with_capacity(requests.len());
     let mut places = Vec::with_capacity(requests.len());
     for item in requests {
-        let blob = blob_of(function, item.digest.as_ref(), item.compressor, item.data.into());
+        let blob = blob_of(service, function, item.digest.as_ref(), item.compressor, item.data.into());
         let status = match blob {
             Ok(blob) => {
                 places.push(responses.len());
@@ -178,6 +178,7 @@ fn update(
 
 /// A blob of a batch, expanded. Whether it is what its digest says is checked by the store.
 fn blob_of(
+    service: &CacheService,
     function: DigestFunction,
     digest: Option<&reapi::Digest>,
     compressor: i32,
@@ -185,6 +186,7 @@ fn blob_of(
 ) -> Result<(Digest, Bytes), Status> {
     let digest = digest.ok_or_else(|| Status::invalid_argument("the digest is missing"))?;
     let digest = digest_of(function, digest)?;
+    service.check_size(&digest).map_err(|error| from_cache(&error))?;
     let compressor = Compressor::from_reapi(compressor)
         .ok_or_else(|| Status::invalid_argument(format!("compressor {compressor} is not supported")))?;
     let expanded = compressor.expand(data, digest.size());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use buildnet_engine::build::SandboxMode;
 
-use crate::config::{ConfigFile, SandboxChoice, Size, UserFile};
+use crate::config::{ConfigFile, DaemonConfig, DaemonSettings, SandboxChoice, Size, UserFile};
 use crate::decode::record;
 use crate::error::{Problem, ProblemKind};
 
@@ -23,15 +23,9 @@ record! {
         pub remote_upload: Option<bool>,
         /// Environment variable with the token that it asks for; `BUILDNET_REMOTE_TOKEN` by default.
         pub remote_token_env: Option<String>,
-    }
-}
-
-record! {
-    /// The daemon.
-    "the daemon"
-    pub struct DaemonConfig {
-        /// Address and port that it listens on.
-        pub listen: Option<String>,
+        /// Instances that read what they have not from another: `pr: main` is for all instances whose names begin with `pr/`, which
+        /// never write to `main`. `pr: main` by default; `{}` for none.
+        pub overlays: Option<std::collections::BTreeMap<String, String>>,
     }
 }
 
@@ -65,6 +59,8 @@ pub struct SettingsOverride {
     pub jobs: Option<u32>,
     /// Address of the daemon.
     pub listen: Option<String>,
+    /// How the daemon serves others.
+    pub daemon: DaemonSettings,
     /// Go on after a failure.
     pub keep_going: Option<bool>,
     /// Confinement where neither package nor task says so.
@@ -88,6 +84,8 @@ pub struct Settings {
     pub jobs: Option<u32>,
     /// Address of the daemon. `127.0.0.1:9876` by default.
     pub listen: String,
+    /// How the daemon serves others.
+    pub daemon: DaemonSettings,
     /// Whether a build goes on with what a failure does not concern.
     pub keep_going: bool,
     /// Confinement where neither package nor task says so.
@@ -104,6 +102,7 @@ impl Default for Settings {
             remote_token_env: "BUILDNET_REMOTE_TOKEN".into(),
             jobs: None,
             listen: "127.0.0.1:9876".into(),
+            daemon: DaemonSettings::default(),
             keep_going: false,
             sandbox: SandboxMode::Strict,
         }
@@ -120,6 +119,7 @@ impl SettingsOverride {
             remote_token_env: self.remote_token_env.or(other.remote_token_env),
             jobs: self.jobs.or(other.jobs),
             listen: self.listen.or(other.listen),
+            daemon: self.daemon.or(other.daemon),
             keep_going: self.keep_going.or(other.keep_going),
             sandbox: self.sandbox.or(other.sandbox),
         }
@@ -140,6 +140,7 @@ impl SettingsOverride {
             remote_token_env: cache.and_then(|cache| cache.remote_token_env.clone()),
             jobs,
             listen: daemon.and_then(|daemon| daemon.listen.clone()),
+            daemon: DaemonSettings::from_config(daemon, cache.and_then(|cache| cache.overlays.as_ref())),
             keep_going,
             sandbox: sandbox.map(|choice| choice.0),
         }
@@ -185,6 +186,8 @@ impl SettingsOverride {
             jobs: get("BUILDNET_JOBS", "whole number", &|value| value.parse::<u32>().is_ok())
                 .and_then(|value| value.parse().ok()),
             listen: get("BUILDNET_LISTEN", "", &|_| true).map(str::to_owned),
+            // `buildnet start` takes these from the environment itself.
+            daemon: DaemonSettings::default(),
             keep_going: get("BUILDNET_KEEP_GOING", "`true` or `false`", &|value| flag(value).is_some()).and_then(flag),
             sandbox: get("BUILDNET_SANDBOX", "sandbox mode (strict, warn, off)", &|value| {
                 SandboxChoice::parse(value).is_some()
@@ -208,6 +211,7 @@ impl Settings {
             remote_token_env: given.remote_token_env.unwrap_or(defaults.remote_token_env),
             jobs: given.jobs.filter(|&jobs| jobs > 0),
             listen: given.listen.unwrap_or(defaults.listen),
+            daemon: given.daemon,
             keep_going: given.keep_going.unwrap_or(defaults.keep_going),
             sandbox: given.sandbox.unwrap_or(defaults.sandbox),
         }

@@ -23,6 +23,7 @@ const PIECE: usize = 256 << 10;
 type Pieces = BoxStream<'static, Result<ReadResponse, Status>>;
 
 pub(super) async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces, Status> {
+    call.check_name(&request.resource_name)?;
     let Resource { instance, compressor, digest } = Resource::read(&request.resource_name)?;
     call.allow(&instance, Role::Read)?;
     let offset = u64::try_from(request.read_offset).ok().filter(|offset| *offset <= digest.size());
