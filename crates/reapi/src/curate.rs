@@ -80,7 +80,8 @@ impl CacheService {
                 time_ms: now_ms(),
                 ..written
             };
-            self.put_written(&written, entry, &result)?;
+            self.provenance().record(&written)?;
+            self.store_entry(entry, &result)?;
             copied += 1;
         }
         Ok(copied)

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod caches;
 pub mod connections;
+mod crowd;
 pub mod guard;
 pub mod metrics;
 pub mod openapi;
