@@ -1,6 +1,7 @@
 //! Who may use the daemon's cache, and what it says of its use: through the real program and its real port.
 
 mod equivalence;
+mod limits;
 mod listen;
 mod overlays;
 mod stats;
