@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access::{Access, Identity, Role};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
+use crate::origins::{Fetcher, Origins};
 use crate::provenance::{Provenance, Written};
 use crate::source::RequestSource;
 
@@ -61,15 +62,18 @@ pub struct CacheOptions {
     pub access: Access,
     /// Instances that fall back to others.
     pub overlays: Vec<Overlay>,
+    /// Where assets that nobody pushed may be fetched from.
+    pub origins: Origins,
 }
 
 impl Default for CacheOptions {
-    /// Default limits, no tokens, `pr/…` over `main`.
+    /// Default limits, no tokens, `pr/…` over `main`, no origins.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             access: Access::open(),
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
+            origins: Origins::default(),
         }
     }
 }
@@ -164,6 +168,7 @@ struct Inner {
     provenance: Provenance,
     in_flight: Arc<Semaphore>,
     spooled: AtomicU64,
+    fetcher: Fetcher,
 }
 
 impl CacheService {
@@ -178,7 +183,10 @@ impl CacheService {
         remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
         let in_flight = Arc::new(Semaphore::new(options.limits.max_in_flight));
+        let mut origins = options.origins.clone();
+        origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
         let inner = Inner {
+            fetcher: Fetcher::new(origins),
             store,
             dir: dir.to_owned(),
             options,
@@ -219,6 +227,11 @@ impl CacheService {
     /// The directory of what the protocols keep beside the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// What fetches assets from their origins.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
     }
 
     /// Slots of requests served at once.
@@ -425,8 +438,10 @@ fn remove_orphans(spool: &Path) {
         let process = name.to_str().and_then(|name| name.split_once('-')).map(|(process, _)| process);
         let alive = process.is_some_and(|process| Path::new("/proc").join(process).exists());
         if !alive {
-            // Somebody else may have removed it meanwhile.
-            let _ = std::fs::remove_file(entry.path());
+            // Somebody else may have removed it meanwhile. Repositories are directories.
+            if std::fs::remove_file(entry.path()).is_err() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
         }
     }
 }
