@@ -48,7 +48,7 @@ async fn load_result(caller: Caller) -> Response {
         let look = move |service: &CacheService| {
             Ok(service.action_result(&instance, &action)?.map(|result| result.encode_to_vec()))
         };
-        caller.state.run(look).await
+        caller.state.look(|service| service.wanted_action(&caller.instance, &action), look).await
     };
     match result.await {
         Ok(Some(bytes)) => {

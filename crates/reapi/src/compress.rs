@@ -142,6 +142,17 @@ impl<W: Write> Expander<W> {
     }
 }
 
+impl Expander<Vec<u8>> {
+    /// What came out since it was taken last.
+    pub(crate) fn taken(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Identity(sink) => &mut sink.sink,
+            Self::Zstd(decoder) => &mut decoder.get_mut().sink,
+            Self::Deflate(decoder) => &mut decoder.get_mut().sink,
+        }
+    }
+}
+
 /// Lets at most a promised number of bytes through.
 pub(crate) struct Bounded<W> {
     sink: W,

@@ -12,6 +12,7 @@ use buildnet_digest::Digest;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::backing::EntryKey;
 use crate::service::CacheError;
 use crate::source::RequestSource;
 
@@ -34,6 +35,14 @@ pub struct Written {
     /// What it was written with, where the protocol says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<RequestSource>,
+}
+
+impl Written {
+    /// What the entry is found by.
+    pub fn entry(&self) -> EntryKey {
+        let action = (self.protocol == "reapi").then(|| self.name.parse().ok()).flatten();
+        EntryKey { key: self.key, instance: self.instance.clone(), action }
+    }
 }
 
 /// The log.

@@ -11,10 +11,13 @@ use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory, reapi};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Identity, Role};
+use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
-use crate::origins::{Fetcher, Origins};
+use crate::origins::archive::{collect, unpack};
+use crate::origins::{FetchError, Fetcher, Origins};
 use crate::provenance::{Provenance, Written};
+use crate::slots::{Slots, TooSlow};
 use crate::source::RequestSource;
 
 /// Bounds of what clients can cost.
@@ -30,6 +33,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// A client that sends nothing for this long in mid-request is dropped.
     pub idle: Duration,
+    /// Bytes per second that a client must move at least, counted over the time that the server waits for it: a request may
+    /// take `idle` and as long as its bytes take at this rate. Slower ones are dropped.
+    pub min_rate: u64,
     /// Interrupted uploads kept for resumption.
     pub max_parked_uploads: usize,
     /// Bytes of all interrupted uploads together.
@@ -46,6 +52,7 @@ impl Default for Limits {
             max_message_bytes: 8 << 20,
             max_in_flight: 1024,
             idle: Duration::from_mins(1),
+            min_rate: 4 << 10,
             max_parked_uploads: 256,
             max_parked_bytes: 4 << 30,
             parked: Duration::from_mins(10),
@@ -64,6 +71,8 @@ pub struct CacheOptions {
     pub overlays: Vec<Overlay>,
     /// Where assets that nobody pushed may be fetched from.
     pub origins: Origins,
+    /// What is asked for what the store has not, and gets what is written.
+    pub backing: Option<Arc<dyn Backing>>,
 }
 
 impl Default for CacheOptions {
@@ -74,6 +83,7 @@ impl Default for CacheOptions {
             access: Access::open(),
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
             origins: Origins::default(),
+            backing: None,
         }
     }
 }
@@ -119,9 +129,19 @@ pub enum CacheError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The client let the server wait for too long.
+    #[error("the client is too slow")]
+    TooSlow,
     /// The server is stopping.
     #[error("the server is stopping")]
     Gone,
+}
+
+impl CacheError {
+    /// The failure of a request's body that broke off with `error`.
+    pub fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        if TooSlow::caused(error) { Self::TooSlow } else { Self::Invalid { message: "the body broke off".into() } }
+    }
 }
 
 impl Diagnostic for CacheError {
@@ -131,7 +151,7 @@ impl Diagnostic for CacheError {
             Self::Instance(_) | Self::Invalid { .. } | Self::Denied { .. } | Self::TooLarge { .. } => {
                 ErrorCategory::User
             }
-            Self::Io { .. } | Self::Gone => ErrorCategory::Environment,
+            Self::Io { .. } | Self::TooSlow | Self::Gone => ErrorCategory::Environment,
         }
     }
 
@@ -166,7 +186,7 @@ struct Inner {
     options: CacheOptions,
     metrics: Metrics,
     provenance: Provenance,
-    in_flight: Arc<Semaphore>,
+    slots: Slots,
     spooled: AtomicU64,
     fetcher: Fetcher,
 }
@@ -182,9 +202,9 @@ impl CacheService {
         })?;
         remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
-        let in_flight = Arc::new(Semaphore::new(options.limits.max_in_flight));
         let mut origins = options.origins.clone();
         origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
+        let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
         let inner = Inner {
             fetcher: Fetcher::new(origins),
             store,
@@ -192,7 +212,7 @@ impl CacheService {
             options,
             metrics: Metrics::default(),
             provenance,
-            in_flight,
+            slots,
             spooled: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -224,6 +244,16 @@ impl CacheService {
         if digest.size() > limit { Err(CacheError::TooLarge { limit }) } else { Ok(()) }
     }
 
+    /// The tier behind the store.
+    pub fn backing(&self) -> Option<&Arc<dyn Backing>> {
+        self.inner.options.backing.as_ref()
+    }
+
+    /// The instances to look into when `instance` is asked, in order.
+    pub(crate) fn lookup_order<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = &'a str> {
+        namespace::lookup_order(&self.inner.options.overlays, instance)
+    }
+
     /// The directory of what the protocols keep beside the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
@@ -234,9 +264,22 @@ impl CacheService {
         &self.inner.fetcher
     }
 
+    /// Makes a directory of the store out of an archive (tar, plain or by gzip or zstd; zip), or out of the part of it that lies below
+    /// `directory`; empty is the whole. Bounded as the options say of archives from origins.
+    pub fn unpack(&self, function: DigestFunction, archive: &Path, directory: &str) -> Result<Digest, CacheError> {
+        let failed = |error: FetchError| CacheError::Invalid { message: error.to_string() };
+        let collected = collect(self, function, directory, |into| unpack(archive, into));
+        collected.map_err(failed)
+    }
+
     /// Slots of requests served at once.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
-        &self.inner.in_flight
+        self.inner.slots.free()
+    }
+
+    /// The requests in flight.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.inner.slots
     }
 
     /// A new path for a body whose digest is known only at its end.
@@ -274,7 +317,7 @@ impl CacheService {
 
     /// The result of an action, of this instance or the one below it, when all its blobs are there.
     pub fn action_result(&self, instance: &str, action: &Digest) -> Result<Option<reapi::ActionResult>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             if let Some(result) = self.inner.store.action_result(&namespace::action_key(instance, action))? {
                 return Ok(Some(result));
             }
@@ -290,25 +333,13 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put_action_result_of(None, writer, instance, action, result)
-    }
-
-    /// The same, and records what it was done with.
-    pub fn put_action_result_of(
-        &self,
-        source: Option<&RequestSource>,
-        writer: &Identity,
-        instance: &str,
-        action: &Digest,
-        result: &reapi::ActionResult,
-    ) -> Result<(), CacheError> {
-        let key = namespace::action_key(instance, action);
-        self.put("reapi", (writer, source), instance, &action.to_string(), key, result)
+        let key = EntryKey::action(instance, action);
+        self.put("reapi", (writer, None), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
     pub fn named(&self, protocol: &str, instance: &str, key: &str) -> Result<Option<NamedEntry>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
             if let Some(entry) = self.inner.store.action_result(&key)?.and_then(|result| entry_of(&key, result)) {
                 return Ok(Some(entry));
@@ -325,7 +356,7 @@ impl CacheService {
         instance: &str,
         key: &str,
     ) -> Result<Option<reapi::ActionResult>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             let key = namespace::named_key(function, protocol, instance, key);
             if let Some(result) = self.inner.store.action_result(&key)? {
                 return Ok(Some(result));
@@ -344,8 +375,8 @@ impl CacheService {
         key: &str,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        let digest = namespace::named_key(function, protocol, instance, key);
-        self.put(protocol, (writer, None), instance, key, digest, result)
+        let entry = EntryKey::derived(namespace::named_key(function, protocol, instance, key));
+        self.put(protocol, (writer, None), instance, key, entry, result)
     }
 
     /// Stores a named entry, whose content is in the store already.
@@ -372,8 +403,17 @@ impl CacheService {
 
     /// Forgets a named entry; false when there was none.
     pub fn remove_named(&self, protocol: &str, instance: &str, key: &str) -> Result<bool, CacheError> {
-        let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
-        Ok(self.inner.store.remove_action_result(&key)?)
+        self.remove(&EntryKey::derived(namespace::named_key(DigestFunction::Sha256, protocol, instance, key)))
+    }
+
+    /// Forgets an entry here and behind, lest it come back. Blocks on both.
+    fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+        let removed = self.inner.store.remove_action_result(&entry.key)?;
+        let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
+            (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
+            _ => false,
+        };
+        Ok(removed || behind)
     }
 
     fn put(
@@ -382,10 +422,27 @@ impl CacheService {
         (writer, source): (&Identity, Option<&RequestSource>),
         instance: &str,
         name: &str,
-        key: Digest,
+        entry: EntryKey,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
+        self.record(protocol, (writer, source), instance, name, entry.key)?;
+        self.inner.store.put_action_result(&entry.key, result)?;
+        if let Some(backing) = self.backing() {
+            backing.publish(&self.inner.store, entry, result);
+        }
+        Ok(())
+    }
+
+    /// Records who writes an entry that is about to be stored.
+    pub(crate) fn record(
+        &self,
+        protocol: &str,
+        (writer, source): (&Identity, Option<&RequestSource>),
+        instance: &str,
+        name: &str,
+        key: Digest,
+    ) -> Result<(), CacheError> {
         self.inner.provenance.record(&Written {
             protocol: protocol.into(),
             instance: instance.into(),
@@ -393,8 +450,7 @@ impl CacheService {
             key,
             writer: writer.name.to_string(),
             source: source.cloned(),
-        })?;
-        Ok(self.inner.store.put_action_result(&key, result)?)
+        })
     }
 
     /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or
@@ -410,8 +466,13 @@ impl CacheService {
             }
             let Some(result) = self.inner.store.action_result(&written.key)? else { continue };
             let key = match written.name.parse() {
-                Ok(action) if written.protocol == "reapi" => namespace::action_key(to, &action),
-                _ => namespace::named_key(written.key.function(), &written.protocol, to, &written.name),
+                Ok(action) if written.protocol == "reapi" => EntryKey::action(to, &action),
+                _ => EntryKey::derived(namespace::named_key(
+                    written.key.function(),
+                    &written.protocol,
+                    to,
+                    &written.name,
+                )),
             };
             self.put(&written.protocol, (admin, written.source.as_ref()), to, &written.name, key, &result)?;
             copied += 1;
@@ -423,7 +484,7 @@ impl CacheService {
     pub fn purge_by_writer(&self, writer: &str) -> Result<u64, CacheError> {
         let mut purged = 0;
         for written in self.inner.provenance.latest()? {
-            if written.writer == writer && self.inner.store.remove_action_result(&written.key)? {
+            if written.writer == writer && self.remove(&written.entry())? {
                 purged += 1;
             }
         }

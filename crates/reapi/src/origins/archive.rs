@@ -16,6 +16,7 @@ use tonic::Code;
 
 use super::FetchError;
 use super::scratch::Scratch;
+use crate::service::CacheService;
 use crate::status::code_of;
 
 /// Files up to this size, in bytes, are held in memory; many are stored with one commit.
@@ -195,6 +196,21 @@ impl<'a> Collector<'a> {
         store(self.store, &directories)?;
         Ok(tree.root)
     }
+}
+
+/// Makes a directory of the store from what `fill` puts into it.
+pub(crate) fn collect(
+    service: &CacheService,
+    function: DigestFunction,
+    directory: &str,
+    fill: impl FnOnce(&mut Collector<'_>) -> Result<(), FetchError>,
+) -> Result<Digest, FetchError> {
+    let origins = &service.fetcher().origins;
+    let bounds = Bounds { bytes: origins.max_expanded_bytes, entries: origins.max_entries };
+    let spool = || service.spool_path();
+    let mut collector = Collector::new(service.store(), function, bounds, directory, &spool)?;
+    fill(&mut collector)?;
+    collector.finish()
 }
 
 fn store(store: &Store, blobs: &[(Digest, Bytes)]) -> Result<(), FetchError> {

@@ -17,7 +17,7 @@ use super::{Answer, Call, Kind, Wanted, check_uris};
 use crate::access::{Identity, Role};
 use crate::digests::function_of;
 use crate::metrics::Outcome;
-use crate::origins::archive::{Bounds, Collector, unpack};
+use crate::origins::archive::{Collector, collect, unpack};
 use crate::origins::scratch::Scratch;
 use crate::origins::{FetchError, git, http};
 use crate::service::{CacheError, CacheService};
@@ -237,15 +237,7 @@ impl Job {
         fill: impl FnOnce(&mut Collector<'_>) -> Result<(), FetchError> + Send + 'static,
     ) -> Result<Digest, FetchError> {
         let (function, directory) = (self.function, self.plan.directory.clone());
-        self.work(move |service| {
-            let origins = &service.fetcher().origins;
-            let bounds = Bounds { bytes: origins.max_expanded_bytes, entries: origins.max_entries };
-            let spool = || service.spool_path();
-            let mut collector = Collector::new(service.store(), function, bounds, &directory, &spool)?;
-            fill(&mut collector)?;
-            collector.finish()
-        })
-        .await
+        self.work(move |service| collect(service, function, &directory, fill)).await
     }
 
     async fn work<T: Send + 'static>(
