@@ -13,10 +13,12 @@ mod frame;
 pub mod load;
 pub mod metrics;
 pub mod namespace;
+mod prompt;
 pub mod provenance;
 mod resource;
 mod server;
 mod service;
+mod slots;
 pub mod source;
 mod status;
 
@@ -26,3 +28,4 @@ pub use crate::client::{RemoteCache, RemoteError};
 pub use crate::metrics::Metrics;
 pub use crate::server::{Protocol, admit, router};
 pub use crate::service::{CacheError, CacheOptions, CacheService, Limits, NamedEntry};
+pub use crate::slots::Hangup;

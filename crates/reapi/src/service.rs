@@ -15,6 +15,7 @@ use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::provenance::{Provenance, Written};
+use crate::slots::{Slots, TooSlow};
 use crate::source::RequestSource;
 
 /// Bounds of what clients can cost.
@@ -30,6 +31,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// A client that sends nothing for this long in mid-request is dropped.
     pub idle: Duration,
+    /// Bytes per second that a client must move at least, counted over the time that the server waits for it: a request may
+    /// take `idle` and as long as its bytes take at this rate. Slower ones are dropped.
+    pub min_rate: u64,
     /// Interrupted uploads kept for resumption.
     pub max_parked_uploads: usize,
     /// Bytes of all interrupted uploads together.
@@ -46,6 +50,7 @@ impl Default for Limits {
             max_message_bytes: 8 << 20,
             max_in_flight: 1024,
             idle: Duration::from_mins(1),
+            min_rate: 4 << 10,
             max_parked_uploads: 256,
             max_parked_bytes: 4 << 30,
             parked: Duration::from_mins(10),
@@ -119,9 +124,19 @@ pub enum CacheError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The client let the server wait for too long.
+    #[error("the client is too slow")]
+    TooSlow,
     /// The server is stopping.
     #[error("the server is stopping")]
     Gone,
+}
+
+impl CacheError {
+    /// The failure of a request's body that broke off with `error`.
+    pub fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        if TooSlow::caused(error) { Self::TooSlow } else { Self::Invalid { message: "the body broke off".into() } }
+    }
 }
 
 impl Diagnostic for CacheError {
@@ -131,7 +146,7 @@ impl Diagnostic for CacheError {
             Self::Instance(_) | Self::Invalid { .. } | Self::Denied { .. } | Self::TooLarge { .. } => {
                 ErrorCategory::User
             }
-            Self::Io { .. } | Self::Gone => ErrorCategory::Environment,
+            Self::Io { .. } | Self::TooSlow | Self::Gone => ErrorCategory::Environment,
         }
     }
 
@@ -166,7 +181,7 @@ struct Inner {
     options: CacheOptions,
     metrics: Metrics,
     provenance: Provenance,
-    in_flight: Arc<Semaphore>,
+    slots: Slots,
     spooled: AtomicU64,
 }
 
@@ -181,14 +196,14 @@ impl CacheService {
         })?;
         remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
-        let in_flight = Arc::new(Semaphore::new(options.limits.max_in_flight));
+        let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
         let inner = Inner {
             store,
             dir: dir.to_owned(),
             options,
             metrics: Metrics::default(),
             provenance,
-            in_flight,
+            slots,
             spooled: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -237,7 +252,12 @@ impl CacheService {
 
     /// Slots of requests served at once.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
-        &self.inner.in_flight
+        self.inner.slots.free()
+    }
+
+    /// The requests in flight.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.inner.slots
     }
 
     /// A new path for a body whose digest is known only at its end.
@@ -291,20 +311,8 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put_action_result_of(None, writer, instance, action, result)
-    }
-
-    /// The same, and records what it was done with.
-    pub fn put_action_result_of(
-        &self,
-        source: Option<&RequestSource>,
-        writer: &Identity,
-        instance: &str,
-        action: &Digest,
-        result: &reapi::ActionResult,
-    ) -> Result<(), CacheError> {
         let key = EntryKey::action(instance, action);
-        self.put("reapi", (writer, source), instance, &action.to_string(), key, result)
+        self.put("reapi", (writer, None), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
@@ -396,19 +404,31 @@ impl CacheService {
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
-        self.inner.provenance.record(&Written {
-            protocol: protocol.into(),
-            instance: instance.into(),
-            name: name.into(),
-            key: entry.key,
-            writer: writer.name.to_string(),
-            source: source.cloned(),
-        })?;
+        self.record(protocol, (writer, source), instance, name, entry.key)?;
         self.inner.store.put_action_result(&entry.key, result)?;
         if let Some(backing) = self.backing() {
             backing.publish(&self.inner.store, entry, result);
         }
         Ok(())
+    }
+
+    /// Records who writes an entry that is about to be stored.
+    pub(crate) fn record(
+        &self,
+        protocol: &str,
+        (writer, source): (&Identity, Option<&RequestSource>),
+        instance: &str,
+        name: &str,
+        key: Digest,
+    ) -> Result<(), CacheError> {
+        self.inner.provenance.record(&Written {
+            protocol: protocol.into(),
+            instance: instance.into(),
+            name: name.into(),
+            key,
+            writer: writer.name.to_string(),
+            source: source.cloned(),
+        })
     }
 
     /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or

@@ -8,6 +8,7 @@ pub mod access;
 pub mod backing;
 pub mod caches;
 pub mod connections;
+mod crowd;
 pub mod guard;
 pub mod metrics;
 pub mod openapi;
