@@ -238,7 +238,7 @@ pub fn resident_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use buildnet_event::{TaskName, TaskSummary, TaskUsage, TierCounts};
+    use buildnet_event::{TaskName, TaskSummary, TierCounts};
 
     use super::*;
 
@@ -247,22 +247,12 @@ mod tests {
     }
 
     fn finished(tier: Tier, execution_us: u64) -> Event {
+        let summary = TaskSummary::new(TaskName::new("a", "build"), Vec::new());
         event(EventKind::TaskFinished(Box::new(TaskSummary {
-            task: TaskName::new("a", "build"),
-            outcome: TaskOutcome::Success,
             tier: Some(tier),
             duration_us: execution_us,
             execution_us,
-            key: None,
-            exit_code: None,
-            error: None,
-            hint: None,
-            log_path: None,
-            log_tail: None,
-            reason: None,
-            usage: TaskUsage::default(),
-            attempts: 0,
-            dependencies: Vec::new(),
+            ..summary
         })))
     }
 
