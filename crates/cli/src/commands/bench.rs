@@ -31,10 +31,8 @@ enum BenchCommand {
 /// Writes new blobs and action results, reads them back, and checks every answer: what is read is compared byte for byte with
 /// what was written. A wrong answer ends the run. What is written stays in the cache until it is evicted.
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  buildnet bench cache --target grpc://127.0.0.1:9876 --instance main\n  \
-                  buildnet bench cache --target grpc://127.0.0.1:50051/main --workload batch-read,find-missing --json"
-)]
+#[command(after_help = "Examples:\n  buildnet bench cache --target grpc://127.0.0.1:9876 --instance main\n  \
+                  buildnet bench cache --target grpc://127.0.0.1:50051/main --workload batch-read,find-missing --json")]
 struct CacheBenchArgs {
     /// The server, as `grpc://HOST:PORT[/INSTANCE]`
     #[arg(long, value_name = "URL")]
@@ -106,9 +104,10 @@ fn target_of(args: &CacheBenchArgs) -> Result<String, ErrorReport> {
 
 fn options_of(args: &CacheBenchArgs) -> Result<LoadOptions, ErrorReport> {
     let size = |name: &str, size: u64, least: u64, most: u64| {
-        usize::try_from(size).ok().filter(|_| (least..=most).contains(&size)).ok_or_else(|| {
-            ErrorReport::user(format!("--{name} takes {least} to {most} bytes, and this is {size}"))
-        })
+        usize::try_from(size)
+            .ok()
+            .filter(|_| (least..=most).contains(&size))
+            .ok_or_else(|| ErrorReport::user(format!("--{name} takes {least} to {most} bytes, and this is {size}")))
     };
     let workloads: Vec<_> = args.workloads.iter().filter_map(|name| Workload::from_name(name)).collect();
     Ok(LoadOptions {
