@@ -161,7 +161,7 @@ impl Store {
     pub fn delete(&mut self, var: Sym, origin: Origin) {
         self.cache.clear();
         self.record(var, "del", None, "".into(), origin);
-        self.vars.insert(var, Arc::default());
+        *self.edit(var) = super::Variable::default();
         self.variants.remove(&var);
         self.remove_variants(var);
     }
@@ -299,10 +299,10 @@ impl Store {
         }
         if let Some(variants) = self.variants.get(&old).cloned() {
             found = true;
-            self.variants.insert(new, Arc::default());
+            *self.edit_variants(new) = Arc::default();
             for (full, over) in variants.iter() {
                 let renamed = Sym::new(&full.as_str().replace(old.as_str(), new.as_str()));
-                Arc::make_mut(self.variants.entry(new).or_default()).push((renamed, *over));
+                Arc::make_mut(self.edit_variants(new)).push((renamed, *over));
                 self.rename(ev, *full, renamed, Origin::internal())?;
             }
         }

@@ -146,7 +146,7 @@ impl Store {
     /// Notes the override variants that a variable's name makes.
     pub(crate) fn add_variants(&mut self, var: Sym) {
         for (short, over) in splits(var.as_str()) {
-            let entry = self.variants.entry(Sym::new(short)).or_default();
+            let entry = self.edit_variants(Sym::new(short));
             let pair = (var, Sym::new(over));
             if !entry.contains(&pair) {
                 Arc::make_mut(entry).push(pair);

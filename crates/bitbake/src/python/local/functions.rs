@@ -192,6 +192,13 @@ impl Machine<'_> {
         if plain.iter().any(|argument| matches!(argument, Object::Function(_))) {
             return Err(Stop::Python);
         }
+        if let ("oe.license.check_license_format", [Object::Store(store)], []) = (path, &*plain, &*named) {
+            let said = self.session.said();
+            match self.check_license_format(*store) {
+                Err(Stop::Python) if self.session.unsay(said) => {}
+                result => return result,
+            }
+        }
         let function = self.session.shared.functions.function(&source);
         if let Some(function) = function.filter(|function| function.is_worth_it()) {
             let (said, writes) = (self.session.said(), self.writes);
