@@ -209,6 +209,7 @@ impl Store {
         var: Option<Sym>,
         gathered: &mut Gathered,
     ) -> Result<Value> {
+        self.computations += 1;
         match ev.code_refs(code) {
             Ok(refs) => gathered.code.push(refs),
             // What is wrong with code that cannot be scanned, Python says best.

@@ -128,7 +128,7 @@ impl Store {
             }
             let text = text_of(first?);
             self.active = Some(Arc::new(Active::parse(&text)));
-            self.cache.clear();
+            self.forget();
             let again = text_of(self.get(ev, name)?);
             if again == text {
                 return Ok(self.active.clone().unwrap_or_default());
@@ -182,7 +182,7 @@ impl Store {
             new = next;
         }
         self.active = None;
-        self.cache.clear();
+        self.forget();
         Ok(())
     }
 

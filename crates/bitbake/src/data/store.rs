@@ -67,7 +67,7 @@ impl Origin {
 }
 
 /// What the cache keeps of a lookup.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cached {
     pub(crate) unexpanded: Option<Value>,
     pub(crate) expansion: Arc<Expansion>,
@@ -92,7 +92,12 @@ pub struct Store {
     /// Variables that OVERRIDES depends on: writing one makes the overrides stale.
     pub(crate) override_vars: Arc<FxHashSet<Sym>>,
     pub(crate) filters: Arc<FxHashMap<Sym, Text>>,
-    pub(crate) cache: FxHashMap<(Sym, Option<Sym>), Arc<Cached>>,
+    /// Values that depend on other values only.
+    pub(crate) plain: FxHashMap<Sym, Cached>,
+    /// Values of flags, and values for which code ran, which may have looked at flags.
+    pub(crate) computed: FxHashMap<(Sym, Option<Sym>), Cached>,
+    /// Counts what makes the value that is being looked up a computed one.
+    pub(crate) computations: u64,
     pub(crate) exports: Arc<FxHashSet<Sym>>,
     pub(crate) renamed: Arc<FxHashMap<Sym, Text>>,
     pub(crate) history: Option<History>,
@@ -162,7 +167,9 @@ impl Store {
             depth: 0,
             override_vars: Arc::clone(&self.override_vars),
             filters: Arc::clone(&self.filters),
-            cache: FxHashMap::default(),
+            plain: FxHashMap::default(),
+            computed: FxHashMap::default(),
+            computations: 0,
             exports: Arc::clone(&self.exports),
             renamed: Arc::clone(&self.renamed),
             history: self.history.clone(),
@@ -248,6 +255,17 @@ impl Store {
         if let Some(history) = &mut self.history {
             history.record(var, history::Entry { operation: operation.to_owned(), flag, origin, detail });
         }
+    }
+
+    /// Forgets all values that were looked up.
+    pub(crate) fn forget(&mut self) {
+        self.plain.clear();
+        self.computed.clear();
+    }
+
+    /// Forgets the values that a flag may have a part in.
+    pub(crate) fn forget_computed(&mut self) {
+        self.computed.clear();
     }
 
     pub(crate) fn edit(&mut self, var: Sym) -> &mut Variable {

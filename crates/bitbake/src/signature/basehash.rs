@@ -58,14 +58,14 @@ impl Generator {
             self.numbers.set(name, u32::try_from(found.len()).unwrap_or(u32::MAX));
             found.push((name, signature));
         }
-        let mut order: Vec<(&str, u32)> = found.iter().map(|(name, _)| name.as_str()).zip(0..).collect();
+        let mut order: Vec<(u128, &str, u32)> = (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
         order.sort_unstable();
-        for (number, (_, at)) in (0..).zip(&order) {
+        for (number, (.., at)) in (0..).zip(&order) {
             self.numbers.set(found[*at as usize].0, number);
         }
         let mut numbered = Numbered {
-            names: order.iter().map(|(_, at)| found[*at as usize].0).collect(),
-            signatures: order.iter().map(|(_, at)| &found[*at as usize].1).collect(),
+            names: order.iter().map(|(.., at)| found[*at as usize].0).collect(),
+            signatures: order.iter().map(|(.., at)| &found[*at as usize].1).collect(),
             bounds: Vec::with_capacity(found.len()),
             needs: Vec::with_capacity(found.len() * 4),
         };
@@ -78,6 +78,14 @@ impl Generator {
         let tasks = tasks.iter().zip(starts).map(|(task, start)| numbered.task(*task, start as usize)).collect();
         Ok(RecipeSignatures { tasks, variables: found.into_iter().collect() })
     }
+}
+
+/// A name to sort by: most names differ in their first bytes, which compare as one number.
+fn sort_key(name: &str, at: u32) -> (u128, &str, u32) {
+    let mut first = [0; 16];
+    let len = name.len().min(16);
+    first[..len].copy_from_slice(&name.as_bytes()[..len]);
+    (u128::from_be_bytes(first), name, at)
 }
 
 impl Numbered<'_> {

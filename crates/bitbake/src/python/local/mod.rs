@@ -7,6 +7,7 @@
 //! script: it comes to the same point without doing anything twice, and goes on from there.
 
 mod compile;
+mod fetch;
 mod functions;
 mod licenses;
 mod methods;
