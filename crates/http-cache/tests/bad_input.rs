@@ -11,17 +11,7 @@ use std::time::Duration;
 use buildnet_digest::DigestFunction;
 use buildnet_reapi::{CacheOptions, Limits};
 
-use self::common::{Server, bytes, run};
-
-/// A key of each adapter.
-const ENTRIES: [&str; 6] = [
-    "/gradle/0a1b2c",
-    "/v1/cache/123456",
-    "/v8/artifacts/ab12?slug=house",
-    "/ccache/01/23456789abcdef0123456789abcdef01234567",
-    "/sccache/a/b/c/abc",
-    "/sstate/ab/cd/sstate%3Azlib%3A14%3Aabcd_package.tar.zst",
-];
+use self::common::{ENTRIES, Server, bytes, run};
 
 /// Sends the beginning of a request, closes its side, and returns what comes back.
 fn broken_off(server: &Server, text: &[u8]) -> String {

@@ -12,6 +12,16 @@ use buildnet_reapi::{CacheOptions, CacheService};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+/// A key of each adapter.
+pub(crate) const ENTRIES: [&str; 6] = [
+    "/gradle/0a1b2c",
+    "/v1/cache/123456",
+    "/v8/artifacts/ab12?slug=house",
+    "/ccache/01/23456789abcdef0123456789abcdef01234567",
+    "/sccache/a/b/c/abc",
+    "/sstate/ab/cd/sstate%3Azlib%3A14%3Aabcd_package.tar.zst",
+];
+
 pub(crate) struct Server {
     pub(crate) service: CacheService,
     /// `127.0.0.1:port`.
