@@ -511,6 +511,17 @@ def request_event(handle, functions, name, text, file, line, cls):
     handler(event, d)
 
 
+def request_call(handle, functions, path, arguments):
+    """Calls a library's function by its dotted name; an argument is ("d",) or ("v", value)."""
+    define(functions)
+    first, *names = path.split(".")
+    function = context()[first]
+    for name in names:
+        function = getattr(function, name)
+    d = DataSmart(handle)
+    return plain(function(*[d if argument[0] == "d" else revive(argument[1]) for argument in arguments]))
+
+
 def request_filter(expression, value):
     import bb.filter
 
@@ -582,6 +593,7 @@ REQUESTS = {
     "eval": request_eval,
     "run": request_run,
     "event": request_event,
+    "call": request_call,
     "filter": request_filter,
     "pylib": request_pylib,
     "visit": request_visit,

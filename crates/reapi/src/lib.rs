@@ -13,6 +13,7 @@ mod frame;
 pub mod load;
 pub mod metrics;
 pub mod namespace;
+mod prompt;
 pub mod provenance;
 mod resource;
 mod server;

@@ -311,20 +311,8 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put_action_result_of(None, writer, instance, action, result)
-    }
-
-    /// The same, and records what it was done with.
-    pub fn put_action_result_of(
-        &self,
-        source: Option<&RequestSource>,
-        writer: &Identity,
-        instance: &str,
-        action: &Digest,
-        result: &reapi::ActionResult,
-    ) -> Result<(), CacheError> {
         let key = EntryKey::action(instance, action);
-        self.put("reapi", (writer, source), instance, &action.to_string(), key, result)
+        self.put("reapi", (writer, None), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
@@ -416,19 +404,31 @@ impl CacheService {
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
-        self.inner.provenance.record(&Written {
-            protocol: protocol.into(),
-            instance: instance.into(),
-            name: name.into(),
-            key: entry.key,
-            writer: writer.name.to_string(),
-            source: source.cloned(),
-        })?;
+        self.record(protocol, (writer, source), instance, name, entry.key)?;
         self.inner.store.put_action_result(&entry.key, result)?;
         if let Some(backing) = self.backing() {
             backing.publish(&self.inner.store, entry, result);
         }
         Ok(())
+    }
+
+    /// Records who writes an entry that is about to be stored.
+    pub(crate) fn record(
+        &self,
+        protocol: &str,
+        (writer, source): (&Identity, Option<&RequestSource>),
+        instance: &str,
+        name: &str,
+        key: Digest,
+    ) -> Result<(), CacheError> {
+        self.inner.provenance.record(&Written {
+            protocol: protocol.into(),
+            instance: instance.into(),
+            name: name.into(),
+            key,
+            writer: writer.name.to_string(),
+            source: source.cloned(),
+        })
     }
 
     /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or

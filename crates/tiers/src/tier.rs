@@ -152,10 +152,7 @@ impl Shared {
     }
 
     /// One call of the far side within the patience, counted, and told to the breaker.
-    pub(crate) async fn call<T>(
-        &self,
-        work: impl Future<Output = Result<T, BackendError>>,
-    ) -> Result<T, BackendError> {
+    pub(crate) async fn call<T>(&self, work: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
         let outcome = tokio::time::timeout(self.options.patience, work).await;
         let outcome = outcome.unwrap_or_else(|_| Err(self.too_slow()));
         if outcome.is_ok() && self.breaker.succeeded() == Change::Resumed {
@@ -199,7 +196,8 @@ impl Tier {
             report: Box::new(report),
             options,
         });
-        let workers = (0..shared.options.writers).map(|_| tokio::spawn(upload::work(Arc::clone(&shared))).abort_handle());
+        let workers =
+            (0..shared.options.writers).map(|_| tokio::spawn(upload::work(Arc::clone(&shared))).abort_handle());
         let workers = workers.collect();
         Self { running: Arc::new(Running { shared, workers }) }
     }

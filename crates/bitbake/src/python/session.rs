@@ -56,13 +56,13 @@ pub struct Session {
     pub(crate) signer: Option<Generator>,
     /// What was logged and not yet taken.
     pub messages: Vec<Message>,
-    /// How inline expressions were evaluated.
+    /// How inline expressions and functions were evaluated.
     pub evaluations: Evaluations,
     /// Evaluate in Python, too, what was evaluated without it, and compare.
-    check_native: bool,
+    pub(super) check_native: bool,
 }
 
-/// How many inline expressions were evaluated in which way.
+/// How many inline expressions and functions were evaluated in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evaluations {
     /// Without Python.
@@ -118,6 +118,11 @@ impl Session {
         self.libraries.push(key);
         self.shared.add_library(functions);
         Ok(())
+    }
+
+    /// The directories that the layers' libraries are in.
+    pub(super) fn library_directories(&self) -> Vec<Text> {
+        self.libraries.iter().map(|(directory, ..)| Text::clone(directory)).collect()
     }
 
     fn import(&mut self, (directory, namespace, modules): &(Text, Text, Vec<String>)) -> Result<Vec<LibraryFunction>> {
@@ -346,7 +351,6 @@ impl Evaluate for Session {
             }
             return Ok(value);
         }
-        self.evaluations.python += 1;
         self.eval_in_python(store, code, var)
     }
 

@@ -82,15 +82,7 @@ pub(crate) fn run(args: &WhyArgs, context: &Context) -> Result<ExitCode, ErrorRe
     let wanted = Request { task: "build".to_owned(), packages: vec![args.package.clone()] };
     let task = workspace.requested(&wanted).map_err(|errors| ErrorReport::of(&errors))?;
     let task = task.into_iter().next().ok_or_else(|| ErrorReport::internal("no task was found"))?;
-    let options = TaskOptions {
-        force: false,
-        keep_going: true,
-        jobs: None,
-        dry_run: true,
-        trace_inputs: false,
-        remote_cache: None,
-        remote_upload: None,
-    };
+    let options = TaskOptions { keep_going: true, dry_run: true, ..TaskOptions::default() };
     let request =
         BuildRequest { compact: true, ..request("build".to_owned(), vec![task.to_string()], &options, context) };
     let mut pending = pending(&run::gather(request, context)?)?;
