@@ -35,8 +35,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(options: CacheOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store"), StoreOptions::default()).unwrap();
-        let service = CacheService::open(store, &dir.path().join("cache"), options).unwrap();
+        let place = dir.path().to_owned();
+        Self { dir, ..Self::start_in(&place, options) }
+    }
+
+    /// Keeps everything below `place`.
+    pub(crate) fn start_in(place: &Path, options: CacheOptions) -> Self {
+        let store = Store::open(&place.join("store"), StoreOptions::default()).unwrap();
+        let service = CacheService::open(store, &place.join("cache"), options).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let bind = || runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (listener, lines) = (bind(), bind());
@@ -48,6 +54,7 @@ impl Server {
         runtime
             .spawn(async move { axum::serve(listener.tap_io(|stream| stream.set_nodelay(true).unwrap()), app).await });
         runtime.spawn(hash_equivalence::serve(lines, service.clone(), equivalences));
+        let dir = tempfile::tempdir().unwrap();
         Self { service, authority, equivalence, dir, runtime }
     }
 
