@@ -225,7 +225,8 @@ fn encodings_are_the_clients_own_and_ranges_are_within() {
     let server = Server::start(CacheOptions::default());
     let object = bytes(5, 300_000);
     for path in ENTRIES {
-        let stored = server.put(path, &object, &["--header", "Content-Encoding: gzip", "--header", "Content-Type: x/y"]);
+        let stored =
+            server.put(path, &object, &["--header", "Content-Encoding: gzip", "--header", "Content-Type: x/y"]);
         assert!(matches!(stored, 200..=202), "{path}: {stored}");
         let (status, headers, body) = server.curl_with_headers(path, &["--header", "Accept-Encoding: gzip, br"]);
         assert!(status == 200 && body == object, "{path}");

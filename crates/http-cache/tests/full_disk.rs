@@ -70,7 +70,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
     server.runtime.block_on(async {
         let remote = RemoteCache::connect(&remote, None).await.unwrap();
         let refused = remote.write(&[(digest, large.into())]).await.unwrap_err();
-        assert!(refused.to_string().contains("ResourceExhausted"), "{refused}: {refused:?}");
+        assert!(format!("{refused:?}").contains("ResourceExhausted"), "{refused:?}");
         assert_eq!(remote.find_missing(&[digest]).await.unwrap(), [digest]);
     });
     assert_eq!(fs::read_dir(server.service.dir().join("spool")).unwrap().count(), 0);
@@ -81,6 +81,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
         assert_eq!(server.curl(path, &[]), (200, small(path)), "{path}");
     }
     // With room again, uploads work again.
+    drop(rest);
     fs::remove_file(disk.path().join("rest")).unwrap();
     let middle = bytes(2, 1 << 20);
     assert_eq!(server.put("/gradle/later", &middle, &[]), 201);
