@@ -14,6 +14,8 @@ use crate::access::{Access, Identity, Role};
 use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
+use crate::origins::archive::{collect, unpack};
+use crate::origins::{FetchError, Fetcher, Origins};
 use crate::provenance::{Provenance, Written, now_ms};
 use crate::slots::{Slots, TooSlow};
 use crate::source::RequestSource;
@@ -67,17 +69,20 @@ pub struct CacheOptions {
     pub access: Access,
     /// Instances that fall back to others.
     pub overlays: Vec<Overlay>,
+    /// Where assets that nobody pushed may be fetched from.
+    pub origins: Origins,
     /// What is asked for what the store has not, and gets what is written.
     pub backing: Option<Arc<dyn Backing>>,
 }
 
 impl Default for CacheOptions {
-    /// Default limits, no tokens, `pr/…` over `main`.
+    /// Default limits, no tokens, `pr/…` over `main`, no origins.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             access: Access::open(),
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
+            origins: Origins::default(),
             backing: None,
         }
     }
@@ -183,6 +188,7 @@ struct Inner {
     provenance: Provenance,
     slots: Slots,
     spooled: AtomicU64,
+    fetcher: Fetcher,
 }
 
 impl CacheService {
@@ -196,8 +202,11 @@ impl CacheService {
         })?;
         remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
+        let mut origins = options.origins.clone();
+        origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
         let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
         let inner = Inner {
+            fetcher: Fetcher::new(origins),
             store,
             dir: dir.to_owned(),
             options,
@@ -252,6 +261,19 @@ impl CacheService {
 
     pub(crate) fn provenance(&self) -> &Provenance {
         &self.inner.provenance
+    }
+
+    /// What fetches assets from their origins.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
+    }
+
+    /// Makes a directory of the store out of an archive (tar, plain or by gzip or zstd; zip), or out of the part of it that lies below
+    /// `directory`; empty is the whole. Bounded as the options say of archives from origins.
+    pub fn unpack(&self, function: DigestFunction, archive: &Path, directory: &str) -> Result<Digest, CacheError> {
+        let failed = |error: FetchError| CacheError::Invalid { message: error.to_string() };
+        let collected = collect(self, function, directory, |into| unpack(archive, into));
+        collected.map_err(failed)
     }
 
     /// Slots of requests served at once.
@@ -450,8 +472,10 @@ fn remove_orphans(spool: &Path) {
         let process = name.to_str().and_then(|name| name.split_once('-')).map(|(process, _)| process);
         let alive = process.is_some_and(|process| Path::new("/proc").join(process).exists());
         if !alive {
-            // Somebody else may have removed it meanwhile.
-            let _ = std::fs::remove_file(entry.path());
+            // Somebody else may have removed it meanwhile. Repositories are directories.
+            if std::fs::remove_file(entry.path()).is_err() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
         }
     }
 }

@@ -118,7 +118,7 @@ fn verify(store: &Store, context: &Context) -> Result<ExitCode, ErrorReport> {
 }
 
 /// Reads a size: a number and `B`, `KB`, `MB`, `GB`, `TB` or `KiB`, `MiB`, `GiB`, `TiB`.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 10] = [
         ("", 1),
         ("b", 1),
