@@ -2,10 +2,11 @@
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `difference` (why a hash is another one), `survey` (layers, versions, providers, lint).
+//! `hashing` (hashes, and files of them), `difference` (why a hash is another one), `survey` (layers, versions, providers, lint).
 
 mod difference;
 mod finding;
+mod hashing;
 mod sigdata;
 mod survey;
 mod targets;
@@ -18,7 +19,7 @@ pub use difference::differences;
 pub use finding::{Finding, Severity};
 pub use sigdata::Sigdata;
 pub use survey::{Version, lint, versions};
-pub use targets::{Planned, graph_dot, graph_json, plan};
+pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
 use crate::Result;
 use crate::config::{BuildDir, Options, ParseOptions};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::Sym;
 use crate::error::{Error, Result};
@@ -96,30 +96,6 @@ impl Sigdata {
             taint: string(&json["taint"]),
         }
     }
-
-    /// Writes a file that `bitbake-diffsigs` reads; its directory is made.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let failed = |error: std::io::Error| Error::Io { path: path.display().to_string(), message: error.to_string() };
-        let refers: BTreeMap<&String, Json> =
-            self.refers.iter().map(|(name, refers)| (name, json!({ "_set_object": refers }))).collect();
-        let mut data = json!({
-            "task": self.task, "basehash_ignore_vars": { "_set_object": [] }, "taskhash_ignore_tasks": null,
-            "taskdeps": self.variables, "basehash": self.basehash, "gendeps": refers, "varvals": self.values,
-            "runtaskdeps": self.depends.keys().collect::<Vec<_>>(), "file_checksum_values": self.files,
-            "runtaskhashes": self.depends, "taskhash": self.taskhash, "unihash": self.taskhash,
-        });
-        if let Some(taint) = &self.taint {
-            data["taint"] = taint.clone().into();
-        }
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let bytes = zstd::encode_all(data.to_string().as_bytes(), 3).map_err(failed)?;
-        // Nobody may find half a file under its name.
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        std::io::Write::write_all(&mut file, &bytes).map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok(())
-    }
 }
 
 /// A file as it is named in signature data: what follows `./` in the path, or its last part.
@@ -134,30 +110,4 @@ fn shown(path: &str) -> String {
 fn words(value: &Json) -> BTreeSet<String> {
     let items = value.as_array().or_else(|| value["_set_object"].as_array());
     items.into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_come_back_as_they_were_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("stamps/a/1.0.do_x.sigdata.00");
-        let data = Sigdata {
-            task: "do_x".into(),
-            basehash: "11".into(),
-            taskhash: "00".into(),
-            variables: ["A".to_owned()].into(),
-            refers: [("A".to_owned(), ["B".to_owned()].into())].into(),
-            values: [("A".to_owned(), Some("${B}".to_owned())), ("A[f]".to_owned(), None)].into(),
-            depends: [("b:do_y".to_owned(), "22".to_owned())].into(),
-            files: [("f".to_owned(), "33".to_owned())].into(),
-            taint: None,
-        };
-        data.write(&path).unwrap();
-        assert_eq!(Sigdata::read(&path).unwrap(), data);
-        std::fs::write(&path, "not compressed").unwrap();
-        assert!(Sigdata::read(&path).unwrap_err().to_string().contains("no signature data"));
-    }
 }
