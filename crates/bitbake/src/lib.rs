@@ -14,7 +14,7 @@
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
 //! | `equivalence` | the client of hash equivalence servers: unified hashes |
-//! | `workbench` | what the command line shows: findings, rows, variables, graphs, differences |
+//! | `workbench` | what the command line shows: findings, rows, variables, graphs |
 //!
 //! | `graph` | providers, the recipes and tasks that targets need, the hash of each task |
 //!

@@ -11,6 +11,7 @@ mod core;
 mod disk;
 mod error;
 mod evict;
+mod fresh;
 mod index;
 mod large;
 mod lease;

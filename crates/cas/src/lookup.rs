@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use buildnet_digest::Digest;
+use buildnet_digest::{Digest, DigestFunction};
 use bytes::Bytes;
 
 use crate::core::Core;
 use crate::error::CasError;
 use crate::index::Located;
 use crate::large;
-use crate::record::{Codec, HEADER_MAX, Header, Key, Kind, MAX_STORED, PACK_LIMIT};
+use crate::record::{Codec, HEADER_MAX, Header, Key, Kind, MAX_STORED, PACK_LIMIT, start_of};
 use crate::segment::{DEAD, Segment};
 
 /// When a recorded use is recent enough not to be recorded again.
@@ -61,6 +61,24 @@ impl Core {
             .zip(located)
             .filter_map(|((position, _), found)| found.is_none().then_some(*position))
             .collect())
+    }
+
+    /// The digest of the blob with this hash, marked as used now.
+    pub(crate) fn find_by_hash(&self, function: DigestFunction, hash: &[u8]) -> Result<Option<Digest>, CasError> {
+        let failed = |error| self.index_failed(error);
+        let start = start_of(hash);
+        let mut sizes = self.index.view().map_err(failed)?.sizes(function as u8, &start);
+        if sizes.is_empty() {
+            self.index.refresh().map_err(failed)?;
+            sizes = self.index.view().map_err(failed)?.sizes(function as u8, &start);
+        }
+        for size in sizes {
+            let digest = Digest::new(function, hash, size);
+            if self.locate(&[Key::blob(&digest)])?[0].is_some() {
+                return Ok(Some(digest));
+            }
+        }
+        Ok(None)
     }
 
     /// The record of each key, marked as used now.

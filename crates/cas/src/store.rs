@@ -121,6 +121,18 @@ impl Store {
         Ok(found)
     }
 
+    /// The digest of the blob with this hash (binary, of the function's length), for protocols that do not tell sizes;
+    /// `None` when no blob has it. The blob then counts as used now.
+    pub fn find_by_hash(&self, function: DigestFunction, hash: &[u8]) -> Result<Option<Digest>, CasError> {
+        let empty = Digest::empty(function);
+        if hash.len() != function.hash_len() || hash == empty.hash() {
+            return Ok((hash == empty.hash()).then_some(empty));
+        }
+        let found = self.core.find_by_hash(function, hash)?;
+        self.count(found.is_some());
+        Ok(found)
+    }
+
     /// Those of the digests whose blobs are not there, in their order. The others count as used now.
     pub fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, CasError> {
         let missing = self.core.missing(digests.iter().map(Key::blob))?;

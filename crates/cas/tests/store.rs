@@ -281,3 +281,37 @@ fn clearing_and_verifying() {
     assert_eq!(store.stats().unwrap().blobs, 1);
     assert_eq!(store.gc(None, Some(Duration::from_hours(1))).unwrap().removed, 0);
 }
+
+#[test]
+fn blobs_are_found_by_their_hash_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let other = open(dir.path());
+    let mut known = Vec::new();
+    for function in DigestFunction::ALL {
+        for (seed, length) in [(1, 0), (2, 1), (3, 4000), (4, 100_000)] {
+            known.push(store.put_bytes(function, &noise(seed, length)).unwrap());
+        }
+    }
+    let absent = FUNCTION.digest(b"nobody stored this");
+    // An action result under the same hash is no blob.
+    store.put_action_result(&absent, &reapi::ActionResult::default()).unwrap();
+    let own = FUNCTION.digest(&noise(3, 4000));
+    let check = |store: &Store| {
+        for digest in &known {
+            assert_eq!(store.find_by_hash(digest.function(), digest.hash()).unwrap(), Some(*digest));
+        }
+        assert_eq!(store.find_by_hash(absent.function(), absent.hash()).unwrap(), None);
+        assert_eq!(store.find_by_hash(DigestFunction::Sha256, own.hash()).unwrap(), None, "another function");
+        assert_eq!(store.find_by_hash(FUNCTION, &[1, 2, 3]).unwrap(), None, "no hash");
+    };
+    check(&store);
+    check(&other);
+    // The same from the tables of sealed segments.
+    store.gc(Some(u64::MAX), None).unwrap();
+    drop((store, other));
+    let store = open(dir.path());
+    check(&store);
+    store.clear().unwrap();
+    assert_eq!(store.find_by_hash(FUNCTION, own.hash()).unwrap(), None, "evicted");
+}

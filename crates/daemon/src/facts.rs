@@ -107,6 +107,9 @@ pub struct Configuration {
     pub cache_dir: String,
     /// Size at which the cache evicts, in bytes.
     pub cache_max_size: u64,
+    /// Address of the remote cache; none if none is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_cache: Option<String>,
     /// Commands at once; none for one per core.
     pub jobs: Option<u32>,
     /// Address of the daemon.
@@ -127,6 +130,7 @@ impl Configuration {
             packages: workspace.packages.len(),
             cache_dir: settings.cache_dir.as_deref().unwrap_or(cache_dir).display().to_string(),
             cache_max_size: settings.cache_max_size,
+            remote_cache: settings.remote_cache.clone(),
             jobs: settings.jobs,
             listen: settings.listen.clone(),
             keep_going: settings.keep_going,

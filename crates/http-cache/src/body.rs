@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use buildnet_cas::{BlobReader, CasError};
 use buildnet_digest::{Digest, DigestFunction};
-use buildnet_reapi::{CacheError, CacheService};
+use buildnet_reapi::{CacheError, CacheService, Wanted};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -130,15 +130,15 @@ pub(crate) async fn send(
     };
     insert(response.headers_mut(), header::CONTENT_LENGTH, &(end - start).to_string());
     if size <= PIECE as u64 {
-        let Some(blob) = service.run(move |service| Ok(service.store().read(&digest)?)).await? else { return Ok(None) };
+        let read = move |service: &CacheService| Ok(service.store().read(&digest)?);
+        let Some(blob) = service.look(|_| Wanted::blob(digest), read).await? else { return Ok(None) };
         // Both are at most the size of the blob, which is in memory.
         let range = usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
         *response.body_mut() = Body::from(blob.slice(range));
         return Ok(Some(response));
     }
-    let Some(reader) = service.run(move |service| Ok(service.store().open_blob(&digest)?)).await? else {
-        return Ok(None);
-    };
+    let open = move |service: &CacheService| Ok(service.store().open_blob(&digest)?);
+    let Some(reader) = service.look(|_| Wanted::blob(digest), open).await? else { return Ok(None) };
     let service = service.clone();
     let pieces = stream::try_unfold((reader, start), move |(mut reader, position)| {
         let service = service.clone();

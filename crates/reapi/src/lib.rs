@@ -5,9 +5,11 @@
 //! `docs/design/reapi.md`.
 
 pub mod access;
+pub mod backing;
 pub mod client;
 mod compress;
 mod digests;
+mod frame;
 pub mod load;
 pub mod metrics;
 pub mod namespace;
@@ -15,9 +17,11 @@ pub mod provenance;
 mod resource;
 mod server;
 mod service;
+pub mod source;
 mod status;
 
-pub use crate::access::{Access, AccessError, Identity, Role};
+pub use crate::access::{Access, AccessError, ClientCertificate, Identity, Role, TokenLine};
+pub use crate::backing::{Backing, BackingStats, EntryKey, Wanted};
 pub use crate::client::{RemoteCache, RemoteError};
 pub use crate::metrics::Metrics;
 pub use crate::server::{Protocol, admit, router};

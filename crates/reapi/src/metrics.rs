@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::source::Invocations;
+
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 10] = [0.000_25, 0.001, 0.002_5, 0.01, 0.025, 0.1, 0.25, 1.0, 10.0, 60.0];
 /// Most rows that are kept apart; later ones are counted as client and instance `other`, so that clients cannot fill
@@ -101,6 +103,7 @@ struct Table {
 #[derive(Debug, Default)]
 pub struct Metrics {
     table: Mutex<Table>,
+    invocations: Invocations,
 }
 
 const OUTCOMES: [(Outcome, &str); 5] = [
@@ -127,6 +130,11 @@ pub struct Totals {
 }
 
 impl Metrics {
+    /// What each run of a build tool asked for.
+    pub fn invocations(&self) -> &Invocations {
+        &self.invocations
+    }
+
     /// Counts a request.
     pub fn record(&self, sample: &Sample<'_>) {
         let mut table = self.table.lock();

@@ -12,7 +12,9 @@ use buildnet_digest::Digest;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::backing::EntryKey;
 use crate::service::CacheError;
+use crate::source::RequestSource;
 
 /// Above this size the log is compacted when it is opened. In bytes.
 const COMPACT: u64 = 64 << 20;
@@ -30,6 +32,17 @@ pub struct Written {
     pub key: Digest,
     /// Name of the token that wrote it.
     pub writer: String,
+    /// What it was written with, where the protocol says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<RequestSource>,
+}
+
+impl Written {
+    /// What the entry is found by.
+    pub fn entry(&self) -> EntryKey {
+        let action = (self.protocol == "reapi").then(|| self.name.parse().ok()).flatten();
+        EntryKey { key: self.key, instance: self.instance.clone(), action }
+    }
 }
 
 /// The log.
@@ -106,6 +119,7 @@ mod tests {
             name: name.into(),
             key: DigestFunction::Sha256.digest(name.as_bytes()),
             writer: writer.into(),
+            source: (writer == "y").then(|| RequestSource { tool: "bazel".into(), ..RequestSource::default() }),
         };
         let log = Provenance::open(&path).unwrap();
         for (name, writer) in [("a", "x"), ("b", "x"), ("a", "y")] {

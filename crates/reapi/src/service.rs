@@ -11,9 +11,11 @@ use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory, reapi};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Identity, Role};
+use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::provenance::{Provenance, Written};
+use crate::source::RequestSource;
 
 /// Bounds of what clients can cost.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,8 @@ pub struct CacheOptions {
     pub access: Access,
     /// Instances that fall back to others.
     pub overlays: Vec<Overlay>,
+    /// What is asked for what the store has not, and gets what is written.
+    pub backing: Option<Arc<dyn Backing>>,
 }
 
 impl Default for CacheOptions {
@@ -69,6 +73,7 @@ impl Default for CacheOptions {
             limits: Limits::default(),
             access: Access::open(),
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
+            backing: None,
         }
     }
 }
@@ -209,6 +214,22 @@ impl CacheService {
         &self.inner.options.limits
     }
 
+    /// Refuses blobs that are larger than the cache takes.
+    pub(crate) fn check_size(&self, digest: &Digest) -> Result<(), CacheError> {
+        let limit = self.limits().max_blob_bytes;
+        if digest.size() > limit { Err(CacheError::TooLarge { limit }) } else { Ok(()) }
+    }
+
+    /// The tier behind the store.
+    pub fn backing(&self) -> Option<&Arc<dyn Backing>> {
+        self.inner.options.backing.as_ref()
+    }
+
+    /// The instances to look into when `instance` is asked, in order.
+    pub(crate) fn lookup_order<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = &'a str> {
+        namespace::lookup_order(&self.inner.options.overlays, instance)
+    }
+
     /// The directory of what the protocols keep beside the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
@@ -254,7 +275,7 @@ impl CacheService {
 
     /// The result of an action, of this instance or the one below it, when all its blobs are there.
     pub fn action_result(&self, instance: &str, action: &Digest) -> Result<Option<reapi::ActionResult>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             if let Some(result) = self.inner.store.action_result(&namespace::action_key(instance, action))? {
                 return Ok(Some(result));
             }
@@ -270,12 +291,25 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put("reapi", writer, instance, &action.to_string(), namespace::action_key(instance, action), result)
+        self.put_action_result_of(None, writer, instance, action, result)
+    }
+
+    /// The same, and records what it was done with.
+    pub fn put_action_result_of(
+        &self,
+        source: Option<&RequestSource>,
+        writer: &Identity,
+        instance: &str,
+        action: &Digest,
+        result: &reapi::ActionResult,
+    ) -> Result<(), CacheError> {
+        let key = EntryKey::action(instance, action);
+        self.put("reapi", (writer, source), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
     pub fn named(&self, protocol: &str, instance: &str, key: &str) -> Result<Option<NamedEntry>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
             if let Some(entry) = self.inner.store.action_result(&key)?.and_then(|result| entry_of(&key, result)) {
                 return Ok(Some(entry));
@@ -292,7 +326,7 @@ impl CacheService {
         instance: &str,
         key: &str,
     ) -> Result<Option<reapi::ActionResult>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             let key = namespace::named_key(function, protocol, instance, key);
             if let Some(result) = self.inner.store.action_result(&key)? {
                 return Ok(Some(result));
@@ -311,7 +345,8 @@ impl CacheService {
         key: &str,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put(protocol, writer, instance, key, namespace::named_key(function, protocol, instance, key), result)
+        let entry = EntryKey::derived(namespace::named_key(function, protocol, instance, key));
+        self.put(protocol, (writer, None), instance, key, entry, result)
     }
 
     /// Stores a named entry, whose content is in the store already.
@@ -338,17 +373,26 @@ impl CacheService {
 
     /// Forgets a named entry; false when there was none.
     pub fn remove_named(&self, protocol: &str, instance: &str, key: &str) -> Result<bool, CacheError> {
-        let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
-        Ok(self.inner.store.remove_action_result(&key)?)
+        self.remove(&EntryKey::derived(namespace::named_key(DigestFunction::Sha256, protocol, instance, key)))
+    }
+
+    /// Forgets an entry here and behind, lest it come back. Blocks on both.
+    fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+        let removed = self.inner.store.remove_action_result(&entry.key)?;
+        let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
+            (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
+            _ => false,
+        };
+        Ok(removed || behind)
     }
 
     fn put(
         &self,
         protocol: &str,
-        writer: &Identity,
+        (writer, source): (&Identity, Option<&RequestSource>),
         instance: &str,
         name: &str,
-        key: Digest,
+        entry: EntryKey,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
@@ -356,10 +400,15 @@ impl CacheService {
             protocol: protocol.into(),
             instance: instance.into(),
             name: name.into(),
-            key,
+            key: entry.key,
             writer: writer.name.to_string(),
+            source: source.cloned(),
         })?;
-        Ok(self.inner.store.put_action_result(&key, result)?)
+        self.inner.store.put_action_result(&entry.key, result)?;
+        if let Some(backing) = self.backing() {
+            backing.publish(&self.inner.store, entry, result);
+        }
+        Ok(())
     }
 
     /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or
@@ -375,10 +424,15 @@ impl CacheService {
             }
             let Some(result) = self.inner.store.action_result(&written.key)? else { continue };
             let key = match written.name.parse() {
-                Ok(action) if written.protocol == "reapi" => namespace::action_key(to, &action),
-                _ => namespace::named_key(written.key.function(), &written.protocol, to, &written.name),
+                Ok(action) if written.protocol == "reapi" => EntryKey::action(to, &action),
+                _ => EntryKey::derived(namespace::named_key(
+                    written.key.function(),
+                    &written.protocol,
+                    to,
+                    &written.name,
+                )),
             };
-            self.put(&written.protocol, admin, to, &written.name, key, &result)?;
+            self.put(&written.protocol, (admin, written.source.as_ref()), to, &written.name, key, &result)?;
             copied += 1;
         }
         Ok(copied)
@@ -388,7 +442,7 @@ impl CacheService {
     pub fn purge_by_writer(&self, writer: &str) -> Result<u64, CacheError> {
         let mut purged = 0;
         for written in self.inner.provenance.latest()? {
-            if written.writer == writer && self.inner.store.remove_action_result(&written.key)? {
+            if written.writer == writer && self.remove(&written.entry())? {
                 purged += 1;
             }
         }

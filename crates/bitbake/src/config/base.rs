@@ -111,16 +111,16 @@ impl BuildDir {
         Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored })
     }
 
-    /// The variables that do not enter hashes (`BB_BASEHASH_IGNORE_VARS`).
-    pub fn ignored(&self) -> &[Sym] {
-        &self.ignored
-    }
-
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
     pub fn session(&self, sign: bool) -> Session {
         let mut session = self.session.fork();
         session.signer = sign.then(|| Generator::new(Arc::clone(&self.library), self.ignored.iter().copied()));
         session
+    }
+
+    /// `BB_BASEHASH_IGNORE_VARS`: what no hash covers.
+    pub fn ignored(&self) -> &[Sym] {
+        &self.ignored
     }
 
     /// The recipes that BBFILES names and BBMASK leaves, in order, with their appends: those of the default configuration, then

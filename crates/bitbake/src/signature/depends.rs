@@ -105,6 +105,12 @@ impl Generator {
         }
     }
 
+    /// What one name of a recipe needs, and its value: BitBake's `build_dependencies`.
+    pub fn one<V: DataView>(&mut self, view: &mut V, name: Sym) -> Result<VarSignature, V::Error> {
+        let recipe = self.recipe(view)?;
+        self.variable(view, &recipe, name)
+    }
+
     pub(super) fn recipe<V: DataView>(&self, view: &mut V) -> Result<Recipe, V::Error> {
         let mut keys: FxHashSet<Sym> = view.keys()?.into_iter().filter(|key| !key.as_str().starts_with("__")).collect();
         keys.extend(self.library.names());

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Planned, Workbench};
+use super::{Finding, Planned, Workbench, signature_of, write_signature};
+use crate::Text;
 use crate::config::ParseOptions;
 use crate::equivalence::{Credentials, ServerSettings, server};
 use crate::error::{Error, Result};
 use crate::graph::{HashedTask, Hashes, Hashing};
 use crate::recipe::virtual_name;
-use crate::signature::{RecipeSignatures, SigData, SignatureHandler, UnihashCache};
-use crate::{Sym, Text};
+use crate::signature::{SignatureHandler, UnihashCache};
 
 impl Workbench {
     fn setting(&self, name: &str) -> Result<String> {
@@ -97,10 +97,10 @@ impl Workbench {
                     continue;
                 }
                 let path = format!("{stamp}.{}.sigdata.{}", node.task, hashed.unihash);
-                let data = self.signature_data(node.task, hashed, signatures)?;
-                let bytes = data.write().map_err(|error| Error::Fatal(format!("{path}: {error}")))?;
-                replace(Path::new(&path), &bytes).map_err(|error| Error::Io { path, message: error.to_string() })?;
-                written += 1;
+                if let Some(data) = signature_of(&self.dir, node.task, hashed, signatures) {
+                    write_signature(Path::new(&path), &data)?;
+                    written += 1;
+                }
             }
             Ok(written)
         });
@@ -109,15 +109,6 @@ impl Workbench {
             written += outcome.variants?.iter().sum::<usize>();
         }
         Ok(written)
-    }
-
-    /// All that enters the hash of a task.
-    pub fn signature_data(&self, task: Sym, hashed: &HashedTask, signatures: &RecipeSignatures) -> Result<SigData> {
-        let data = SigData::of_task(signatures, task, self.dir.ignored().iter().copied())
-            .ok_or_else(|| Error::Fatal(format!("{} was not signed", hashed.id)))?;
-        let mut data = data.in_graph(&hashed.depends, &hashed.files, &hashed.taskhash, &hashed.unihash);
-        data.taint.clone_from(&hashed.taint);
-        Ok(data)
     }
 }
 

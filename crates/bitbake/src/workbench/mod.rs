@@ -1,13 +1,12 @@
-//! What the command line shows of a build directory: errors with their excerpts, graphs, hashes, differences.
+//! What the command line shows of a build directory: errors with their excerpts, graphs, hashes.
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `hashing` (hashes, and files of them), `difference` (why a hash is another one), `survey` (layers, versions, providers, lint).
+//! `hashing` (hashes, and files of them), `stamps` (signature files), `survey` (layers, versions, providers, lint).
 
-mod difference;
 mod finding;
 mod hashing;
-mod sigdata;
+mod stamps;
 mod survey;
 mod targets;
 
@@ -15,9 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-pub use difference::differences;
 pub use finding::{Finding, Severity};
-pub use sigdata::Sigdata;
+pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
 pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 

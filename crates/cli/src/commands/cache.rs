@@ -1,5 +1,8 @@
 //! `buildnet cache`.
 
+mod push_sstate;
+mod token;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,19 +46,30 @@ enum CacheCommand {
     /// Read every blob and compare it with its digest; remove what is damaged
     #[command(after_help = "Example:\n  buildnet cache verify")]
     Verify,
+    /// Tokens of those who may use the daemon's cache
+    #[command(after_help = "Example:\n  buildnet cache token new --name ci --role write --file tokens")]
+    Token(token::TokenArgs),
+    /// Upload BitBake's shared state, which BitBake itself only downloads
+    #[command(after_help = "Example:\n  buildnet cache push-sstate build/sstate-cache --to http://cache:9876/sstate")]
+    PushSstate(push_sstate::PushSstateArgs),
 }
 
 pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
-    let (directory, max_bytes) = workspace::cache(context)?;
-    let store = open_store(&directory, max_bytes)?;
+    let open = || {
+        let (directory, max_bytes) = workspace::cache(context)?;
+        open_store(&directory, max_bytes)
+    };
     match &args.command {
+        CacheCommand::Token(args) => token::run(args, context),
+        CacheCommand::PushSstate(args) => push_sstate::run(args, context),
         CacheCommand::Stats => {
+            let store = open()?;
             let stats: CacheStats = store.stats().map_err(|error| ErrorReport::of(&error))?.into();
             if context.json {
                 return print_json(&stats).map(|()| ExitCode::SUCCESS);
             }
             let rows = [
-                ("directory", directory.display().to_string()),
+                ("directory", store.dir().display().to_string()),
                 ("results", stats.action_results.to_string()),
                 ("blobs", format!("{}, {} of content", stats.blobs, bytes(stats.logical_bytes))),
                 ("on disk", format!("{} of at most {}", bytes(stats.disk_bytes), bytes(stats.max_bytes))),
@@ -64,10 +78,10 @@ pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, Error
             Ok(ExitCode::SUCCESS)
         }
         CacheCommand::Gc { max_size, max_age } => {
-            reduced(store.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)
+            reduced(open()?.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)
         }
-        CacheCommand::Clear => reduced(store.clear().map_err(|error| ErrorReport::of(&error))?.into(), context),
-        CacheCommand::Verify => verify(&store, context),
+        CacheCommand::Clear => reduced(open()?.clear().map_err(|error| ErrorReport::of(&error))?.into(), context),
+        CacheCommand::Verify => verify(&open()?, context),
     }
 }
 

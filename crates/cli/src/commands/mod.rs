@@ -25,6 +25,7 @@ use buildnet_daemon::ErrorReport;
 use clap::Subcommand;
 
 pub(crate) use bitbake::front as bitbake_front;
+pub(crate) use start::under_its_name as under_the_daemons_name;
 
 use crate::context::Context;
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use buildnet_cas::Store;
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
-use buildnet_daemon::server::{Access, App, router, serve};
+use buildnet_daemon::server::{Access, AccessOptions, App, ConnectionOptions, router, serve};
 use buildnet_daemon::service::local::{open_history, open_store};
 use buildnet_daemon::service::{BuildRequest, Job, Service, ServiceOptions, Workbench};
 use buildnet_engine::build::{ActionSpec, EnvSource, Plan};
@@ -146,10 +146,11 @@ pub async fn start(bench: Bench, token: Option<&str>) -> Running {
     let options = ServiceOptions { event_capacity: 64, default_workspace: Some("/w".into()) };
     let service = Service::new(bench, options);
     let stop = CancellationToken::new();
-    let access = Access::new(address, token.map(str::to_owned)).unwrap();
+    let options = AccessOptions { token: token.map(str::to_owned), ..AccessOptions::default() };
+    let access = Access::new(address, options).unwrap();
     let app = App::new(service.clone(), access, stop.clone());
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
-    tokio::spawn(serve(listener, router(app), stop.clone()));
+    tokio::spawn(serve(listener, router(app), ConnectionOptions::default(), stop.clone()));
     Running { address, daemon: Daemon::at(address, token.map(str::to_owned)), service, stop }
 }
 

@@ -7,7 +7,7 @@ use tonic::Code;
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// An address that is none.
-    #[error("`{text}` is no remote cache (expected `grpc://host:port[/instance]`)")]
+    #[error("`{text}` is no remote cache (expected `grpc://host:port[/instance]` or `grpcs://…`)")]
     Target {
         /// The text.
         text: String,

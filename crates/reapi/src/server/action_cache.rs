@@ -50,12 +50,14 @@ impl Service for Actions {
 async fn get(call: &mut Call, request: reapi::GetActionResultRequest) -> Result<reapi::ActionResult, Status> {
     call.allow(&request.instance_name, Role::Read)?;
     let action = required(request.digest_function, request.action_digest.as_ref(), "action_digest")?;
+    let instance = request.instance_name.clone();
     let look = move |service: &CacheService| {
         let Some(mut result) = service.action_result(&request.instance_name, &action)? else { return Ok(None) };
         inline(service.store(), &action, &request, &mut result)?;
         Ok(Some(result))
     };
-    let result = call.service().run(look).await.map_err(|error| from_cache(&error))?;
+    let result = call.service().look(|service| service.wanted_action(&instance, &action), look).await;
+    let result = result.map_err(|error| from_cache(&error))?;
     call.outcome = Outcome::Hit;
     let result = result.ok_or_else(|| Status::not_found(format!("{action} has no result in the cache")))?;
     call.sent = result.encoded_len() as u64;
@@ -99,11 +101,12 @@ async fn update(call: &mut Call, request: reapi::UpdateActionResultRequest) -> R
     call.received = result.encoded_len() as u64;
     call.outcome = Outcome::Stored;
     let instance = request.instance_name;
+    let source = call.source().clone();
     let store = move |service: &CacheService| {
         keep_contents(service.store(), &action, &mut result)?;
         let missing = service.store().find_missing(&named(&action, &result))?;
         if missing.is_empty() {
-            service.put_action_result(&writer, &instance, &action, &result)?;
+            service.put_action_result_of(Some(&source), &writer, &instance, &action, &result)?;
         }
         Ok((result, missing))
     };

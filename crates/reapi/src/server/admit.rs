@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::access::ClientCertificate;
 use crate::service::CacheService;
 
 /// How refusals are written.
@@ -34,7 +35,8 @@ async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(identity) = service.access().identify(request.headers()) else {
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let Some(identity) = service.access().identify_client(request.headers(), certificate) else {
         return refuse(protocol, &Refusal::Unknown);
     };
     let Ok(permit) = std::sync::Arc::clone(service.in_flight()).try_acquire_owned() else {

@@ -12,6 +12,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::call::Call;
 use super::{chunking, tree};
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::compress::Compressor;
 use crate::digests::{digest_of, function_of};
 use crate::metrics::Outcome;
@@ -156,7 +157,7 @@ fn update(
     let mut blobs: Vec<(Digest, Bytes)> = Vec::with_capacity(requests.len());
     let mut places = Vec::with_capacity(requests.len());
     for item in requests {
-        let blob = blob_of(function, item.digest.as_ref(), item.compressor, item.data.into());
+        let blob = blob_of(service, function, item.digest.as_ref(), item.compressor, item.data.into());
         let status = match blob {
             Ok(blob) => {
                 places.push(responses.len());
@@ -177,6 +178,7 @@ fn update(
 
 /// A blob of a batch, expanded. Whether it is what its digest says is checked by the store.
 fn blob_of(
+    service: &CacheService,
     function: DigestFunction,
     digest: Option<&reapi::Digest>,
     compressor: i32,
@@ -184,6 +186,7 @@ fn blob_of(
 ) -> Result<(Digest, Bytes), Status> {
     let digest = digest.ok_or_else(|| Status::invalid_argument("the digest is missing"))?;
     let digest = digest_of(function, digest)?;
+    service.check_size(&digest).map_err(|error| from_cache(&error))?;
     let compressor = Compressor::from_reapi(compressor)
         .ok_or_else(|| Status::invalid_argument(format!("compressor {compressor} is not supported")))?;
     let expanded = compressor.expand(data, digest.size());
@@ -203,6 +206,9 @@ async fn batch_read(
         .filter_map(|value| Compressor::from_reapi(*value))
         .find(|compressor| *compressor == Compressor::Zstd)
         .unwrap_or(Compressor::Identity);
+    if call.service().backing().is_some() {
+        pull_missing(call.service(), function, &request.digests).await?;
+    }
     let read = move |service: &CacheService| {
         Ok(request.digests.into_iter().map(|digest| read_item(service, function, compressor, digest)).collect())
     };
@@ -211,6 +217,21 @@ async fn batch_read(
     let found = responses.iter().filter(|item| item.status.as_ref().is_some_and(|status| status.code == 0)).count();
     call.outcome = if found == responses.len() { Outcome::Hit } else { Outcome::Miss };
     Ok(reapi::BatchReadBlobsResponse { responses })
+}
+
+/// Brings those blobs of a batch that are not here from the tier behind.
+async fn pull_missing(
+    service: &CacheService,
+    function: DigestFunction,
+    digests: &[reapi::Digest],
+) -> Result<(), Status> {
+    let digests: Vec<Digest> = digests.iter().filter_map(|digest| digest_of(function, digest).ok()).collect();
+    let missing = service.run(move |service| Ok(service.store().find_missing(&digests)?)).await;
+    let missing = missing.map_err(|error| from_cache(&error))?;
+    if !missing.is_empty() {
+        service.pull(|_| Wanted::Blobs(missing)).await;
+    }
+    Ok(())
 }
 
 fn read_item(

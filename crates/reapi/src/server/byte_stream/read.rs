@@ -10,9 +10,11 @@ use tonic::Status;
 
 use super::Call;
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::compress::{Compressor, Shrinker};
 use crate::metrics::Outcome;
 use crate::resource::Resource;
+use crate::service::CacheService;
 use crate::status::from_cache;
 
 /// Bytes of content in one message. A slow client costs a few of these.
@@ -21,6 +23,7 @@ const PIECE: usize = 256 << 10;
 type Pieces = BoxStream<'static, Result<ReadResponse, Status>>;
 
 pub(super) async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces, Status> {
+    call.check_name(&request.resource_name)?;
     let Resource { instance, compressor, digest } = Resource::read(&request.resource_name)?;
     call.allow(&instance, Role::Read)?;
     let offset = u64::try_from(request.read_offset).ok().filter(|offset| *offset <= digest.size());
@@ -36,14 +39,16 @@ pub(super) async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces
     call.outcome = Outcome::Hit;
     call.sent = end - offset;
     if compressor == Compressor::Identity && digest.size() <= PIECE as u64 {
-        let blob = call.service().run(move |service| Ok(service.store().read(&digest)?)).await;
+        let read = move |service: &CacheService| Ok(service.store().read(&digest)?);
+        let blob = call.service().look(|_| Wanted::blob(digest), read).await;
         let blob = blob.map_err(|error| from_cache(&error))?.ok_or_else(missing)?;
         // Both are at most the size of the blob, which is in memory.
         let range = usize::try_from(offset).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
         let piece = ReadResponse { data: if range.len() == blob.len() { blob } else { blob.slice(range) }.into() };
         return Ok(futures::stream::iter([Ok(piece)]).boxed());
     }
-    let reader = call.service().run(move |service| Ok(service.store().open_blob(&digest)?)).await;
+    let open = move |service: &CacheService| Ok(service.store().open_blob(&digest)?);
+    let reader = call.service().look(|_| Wanted::blob(digest), open).await;
     let mut reader = reader.map_err(|error| from_cache(&error))?.ok_or_else(missing)?;
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
     let service = call.service().clone();
