@@ -1,5 +1,6 @@
 //! From what single variables need to the basehash of each task.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -45,14 +46,19 @@ impl Generator {
     pub fn signatures<V: DataView>(&mut self, view: &mut V, tasks: &[Sym]) -> Result<RecipeSignatures, V::Error> {
         let recipe = self.recipe(view)?;
         let mut variables: FxHashMap<Sym, VarSignature> = FxHashMap::default();
-        let mut waiting: Vec<Sym> = tasks.to_vec();
-        while let Some(name) = waiting.pop() {
-            if variables.contains_key(&name) {
-                continue;
+        // Task by task, nearest needs first: what a filtered variable (`setVarFilter`) says of itself is its unfiltered value if it
+        // is scanned before anything expands it, so the order shows in hashes.
+        let mut waiting: VecDeque<Sym> = VecDeque::new();
+        for task in tasks {
+            waiting.push_back(*task);
+            while let Some(name) = waiting.pop_front() {
+                if variables.contains_key(&name) {
+                    continue;
+                }
+                let signature = self.variable(view, &recipe, name)?;
+                waiting.extend(signature.depends.iter().filter(|name| !variables.contains_key(name)));
+                variables.insert(name, signature);
             }
-            let signature = self.variable(view, &recipe, name)?;
-            waiting.extend(signature.depends.iter().filter(|name| !variables.contains_key(name)));
-            variables.insert(name, signature);
         }
         let numbered = Numbered::new(&variables);
         let tasks = tasks.iter().map(|task| numbered.task(*task)).collect();
