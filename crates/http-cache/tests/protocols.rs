@@ -186,9 +186,15 @@ fn roles_promotion_and_purging() {
     assert_eq!(server.curl("/i/main/gradle/k", &["--header", &reader]), (200, b"x".to_vec()));
 
     let purge = ["--request", "POST", "--header", &boss];
-    assert_eq!(json_of(&server.curl("/cache/purge?writer=ci", &purge).1), json!({ "purged": 1 }));
-    assert_eq!(json_of(&server.curl("/cache/purge?writer=boss", &purge).1), json!({ "purged": 1 }));
+    // What was promoted is purged with what it was promoted from; of the one who promoted it nothing is left to purge.
+    let dry = json_of(&server.curl("/cache/purge?writer=ci&dry_run=true&instance=main", &purge).1);
+    assert_eq!((&dry["purged"], &dry["entries"][0]["name"]), (&json!(1), &json!("k")), "{dry}");
+    assert_eq!(json_of(&server.curl("/cache/purge?writer=ci", &purge).1)["purged"], 2);
+    assert_eq!(json_of(&server.curl("/cache/purge?writer=boss", &purge).1)["purged"], 0);
+    let (status, body) = server.curl("/cache/purge?author=ci", &purge);
+    assert_eq!((status, &json_of(&body)["category"]), (400, &json!("user")));
     assert_eq!(server.curl("/i/pr%2F1/gradle/k", &["--header", &ci]).0, 404);
+    assert_eq!(server.curl("/i/main/gradle/k", &["--header", &reader]).0, 404);
 }
 
 /// Whatever brought a blob, it is there for all that name blobs by their digests.

@@ -61,7 +61,7 @@ pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     }
     let backing = backing.map(|tier| Arc::new(tier) as Arc<dyn Backing>);
     let access = app.access().tokens().clone();
-    let options = CacheOptions { access, limits, overlays, backing };
+    let options = CacheOptions { access, limits, overlays, backing, ..CacheOptions::default() };
     let service =
         CacheService::open(store, &directory.join("clients"), options).map_err(|error| ErrorReport::of(&error))?;
     let equivalences = Equivalences::open(&service.dir().join("hash-equivalence.sqlite"));
