@@ -30,6 +30,18 @@ fn gradle() {
     assert_eq!(server.curl("/i/a%2F..%2Fb/gradle/k", &[]).0, 400);
 }
 
+/// Any answer but these makes Gradle give up the cache.
+#[test]
+fn gradle_is_not_told_of_a_busy_server() {
+    let limits = Limits { max_in_flight: 0, ..Limits::default() };
+    let server = Server::start(CacheOptions { limits, ..CacheOptions::default() });
+    for instance in ["", "/i/main", "/i/pr%2F1"] {
+        assert_eq!(server.curl(&format!("{instance}/gradle/0a1b"), &[]).0, 404, "{instance}");
+        assert_eq!(server.put(&format!("{instance}/gradle/0a1b"), b"x", &[]), 503, "{instance}");
+        assert_eq!(server.curl(&format!("{instance}/v1/cache/12"), &[]).0, 503, "{instance}");
+    }
+}
+
 #[test]
 fn nx_answers_exactly() {
     let server = Server::start(CacheOptions::default());
