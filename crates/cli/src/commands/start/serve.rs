@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::process::Lock;
-use buildnet_daemon::server::{Access, App, CacheServing, caches, refresh, router, serve};
+use buildnet_daemon::server::{Access, App, CacheServing, backing, caches, refresh, router, serve};
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,13 +44,15 @@ pub(super) async fn until_stopped(
     };
     let equivalence_address = equivalence.as_ref().and_then(|listener| listener.local_addr().ok());
     let (cache_dir, environment) = (context.cache_dir.clone(), environment());
+    let backing = serving.backing.as_deref().map(|address| backing(address, &environment)).transpose()?;
     let workbench = LocalWorkbench::new(LocalOptions { cache_dir, watch: true, environment });
     let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };
     let service = Service::new(workbench, options);
     let stop = CancellationToken::new();
     let app = App::new(service.clone(), access.clone().at(address), stop.clone());
     let Serving { connections, limits, overlays, .. } = serving;
-    let caches = caches(&app, CacheServing { limits, overlays, hash_equivalence: equivalence })?;
+    let caches =
+        caches(&app, CacheServing { limits, overlays, hash_equivalence: equivalence, backing: backing.clone() })?;
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
     tokio::spawn(refresh(access.clone(), connections.tls.clone(), service.bus().clone()));
     tokio::spawn(stop_on_signals(service, stop.clone()));
@@ -64,6 +66,9 @@ pub(super) async fn until_stopped(
         print(&text)?;
     }
     let served = serve(listener, router(app).merge(caches), connections, stop).await;
+    if let Some(backing) = backing {
+        backing.close().await;
+    }
     drop(lock);
     served.map_err(|error| ErrorReport::environment("the daemon broke off").because(&error))
 }
