@@ -172,10 +172,15 @@ impl Store {
 
     /// Those of the digests whose blobs are not there, in their order. The others count as used now.
     pub fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, CasError> {
+        Ok(self.find_missing_at(digests)?.into_iter().map(|position| digests[position]).collect())
+    }
+
+    /// The same as positions among the digests.
+    pub fn find_missing_at(&self, digests: &[Digest]) -> Result<Vec<usize>, CasError> {
         let missing = self.core.missing(digests.iter().map(Key::blob))?;
         self.core.counters.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
         self.core.counters.hits.fetch_add((digests.len() - missing.len()) as u64, Ordering::Relaxed);
-        Ok(missing.into_iter().map(|position| digests[position]).collect())
+        Ok(missing)
     }
 
     /// Whether the store knows without looking that all these blobs are there and lately used. False says nothing.
