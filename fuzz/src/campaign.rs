@@ -148,6 +148,10 @@ mod tests {
         let failure = report.failure.expect("two letters in a row are soon found");
         assert_eq!(failure.smallest, b"BU");
         assert!(failure.message.contains("I do not like it"));
-        assert_eq!(run(&target, 7, bound, |_| {}).failure.unwrap().found, failure.found, "the same seed, the same input");
+        assert_eq!(
+            run(&target, 7, bound, |_| {}).failure.unwrap().found,
+            failure.found,
+            "the same seed, the same input"
+        );
     }
 }

@@ -96,7 +96,10 @@ fn change(chance: &mut Chance, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &
         9 => {
             // A number in digits becomes another one.
             let start = input[..at].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |before| before + 1);
-            let end = input[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(input.len(), |length| start + length);
+            let end = input[start..]
+                .iter()
+                .position(|byte| !byte.is_ascii_digit())
+                .map_or(input.len(), |length| start + length);
             let digits = DIGITS[chance.below(DIGITS.len())];
             input.splice(start..end, digits.bytes());
         }

@@ -13,7 +13,12 @@ fn no_target_fails() {
         let report = run(target, 20, bound, |_| {});
         assert!(report.failure.is_some() || report.runs == bound.runs);
         if let Some(failure) = report.failure {
-            failed.push(format!("{}: {} {:?}", target.name, failure.message, String::from_utf8_lossy(&failure.smallest)));
+            failed.push(format!(
+                "{}: {} {:?}",
+                target.name,
+                failure.message,
+                String::from_utf8_lossy(&failure.smallest)
+            ));
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));

@@ -10,9 +10,29 @@ use buildnet_http_cache::hash_equivalence::{Equivalences, serve};
 use crate::house::house;
 
 pub(super) const WORDS: &[&str] = &[
-    "OEHASHEQUIV 1.1\n\n", "needs-headers: true\n", "{\"get\":", "{\"report\":", "{\"ping\":{}}\n", "{\"get-stream\":null}\n", "END\n",
-    "{\"chunk-stream\":null}\n", "\"method\":", "\"taskhash\":", "\"outhash\":", "\"unihash\":", "\"all\":true", "\n", "{}", "[]", "null",
-    "{\"gc-mark\":", "{\"gc-sweep\":", "{\"become-user\":", "{\"get-db-usage\":{}}\n", "\"", "\\u0000",
+    "OEHASHEQUIV 1.1\n\n",
+    "needs-headers: true\n",
+    "{\"get\":",
+    "{\"report\":",
+    "{\"ping\":{}}\n",
+    "{\"get-stream\":null}\n",
+    "END\n",
+    "{\"chunk-stream\":null}\n",
+    "\"method\":",
+    "\"taskhash\":",
+    "\"outhash\":",
+    "\"unihash\":",
+    "\"all\":true",
+    "\n",
+    "{}",
+    "[]",
+    "null",
+    "{\"gc-mark\":",
+    "{\"gc-sweep\":",
+    "{\"become-user\":",
+    "{\"get-db-usage\":{}}\n",
+    "\"",
+    "\\u0000",
 ];
 
 static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
