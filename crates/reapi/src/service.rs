@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::origins::archive::{collect, unpack};
 use crate::origins::{FetchError, Fetcher, Origins};
-use crate::provenance::{Provenance, Written};
+use crate::provenance::{Provenance, Written, now_ms};
 use crate::slots::{Slots, TooSlow};
 use crate::source::RequestSource;
 
@@ -259,6 +259,10 @@ impl CacheService {
         &self.inner.dir
     }
 
+    pub(crate) fn provenance(&self) -> &Provenance {
+        &self.inner.provenance
+    }
+
     /// What fetches assets from their origins.
     pub(crate) fn fetcher(&self) -> &Fetcher {
         &self.inner.fetcher
@@ -407,7 +411,7 @@ impl CacheService {
     }
 
     /// Forgets an entry here and behind, lest it come back. Blocks on both.
-    fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
         let removed = self.inner.store.remove_action_result(&entry.key)?;
         let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
             (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
@@ -427,6 +431,11 @@ impl CacheService {
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
         self.record(protocol, (writer, source), instance, name, entry.key)?;
+        self.store_entry(entry, result)
+    }
+
+    /// Stores a result whose writer is recorded, here and behind.
+    pub(crate) fn store_entry(&self, entry: EntryKey, result: &reapi::ActionResult) -> Result<(), CacheError> {
         self.inner.store.put_action_result(&entry.key, result)?;
         if let Some(backing) = self.backing() {
             backing.publish(&self.inner.store, entry, result);
@@ -449,46 +458,10 @@ impl CacheService {
             name: name.into(),
             key,
             writer: writer.name.to_string(),
+            author: None,
+            time_ms: now_ms(),
             source: source.cloned(),
         })
-    }
-
-    /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or
-    /// all. Returns how many were copied; entries that are gone or incomplete are left out.
-    pub fn promote(&self, admin: &Identity, from: &str, to: &str, name: Option<&str>) -> Result<u64, CacheError> {
-        for instance in [from, to] {
-            self.authorize(Some(admin), instance, Role::Admin)?;
-        }
-        let mut copied = 0;
-        for written in self.inner.provenance.latest()? {
-            if written.instance != from || name.is_some_and(|name| written.name != name) {
-                continue;
-            }
-            let Some(result) = self.inner.store.action_result(&written.key)? else { continue };
-            let key = match written.name.parse() {
-                Ok(action) if written.protocol == "reapi" => EntryKey::action(to, &action),
-                _ => EntryKey::derived(namespace::named_key(
-                    written.key.function(),
-                    &written.protocol,
-                    to,
-                    &written.name,
-                )),
-            };
-            self.put(&written.protocol, (admin, written.source.as_ref()), to, &written.name, key, &result)?;
-            copied += 1;
-        }
-        Ok(copied)
-    }
-
-    /// Forgets every entry that `writer` was the last to write. Returns how many there were.
-    pub fn purge_by_writer(&self, writer: &str) -> Result<u64, CacheError> {
-        let mut purged = 0;
-        for written in self.inner.provenance.latest()? {
-            if written.writer == writer && self.remove(&written.entry())? {
-                purged += 1;
-            }
-        }
-        Ok(purged)
     }
 }
 

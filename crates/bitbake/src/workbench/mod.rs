@@ -2,9 +2,10 @@
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `stamps` (signature files), `survey` (layers, versions, providers, lint).
+//! `hashing` (hashes, and files of them), `stamps` (signature files), `survey` (layers, versions, providers, lint).
 
 mod finding;
+mod hashing;
 mod stamps;
 mod survey;
 mod targets;
@@ -16,7 +17,7 @@ use serde_json::Value as Json;
 pub use finding::{Finding, Severity};
 pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
-pub use targets::{Planned, graph_dot, graph_json, plan};
+pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
 use crate::Result;
 use crate::config::{BuildDir, Options, ParseOptions};

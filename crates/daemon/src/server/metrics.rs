@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use buildnet_event::{BuildOutcome, Bus, Event, EventKind, TaskOutcome, Tier};
 use buildnet_reapi::CacheService;
+use buildnet_reapi::metrics::Traffic;
 use parking_lot::Mutex;
 
 /// Upper bounds of the duration histogram's buckets, in seconds.
@@ -80,6 +81,11 @@ impl Metrics {
     pub fn serve_caches(&self, service: CacheService) {
         // Served once in a process.
         let _ = self.caches.set(service);
+    }
+
+    /// What clients of the cache protocols asked for; none while they are not served.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.caches.get().map(|caches| caches.metrics().traffic())
     }
 
     /// Counts one event.

@@ -5,6 +5,7 @@
 //! the checks of [`guard`].
 
 pub mod access;
+pub mod backing;
 pub mod caches;
 pub mod connections;
 mod crowd;
@@ -19,6 +20,7 @@ pub mod state;
 pub mod tls;
 
 pub use access::{Access, AccessError, AccessOptions};
+pub use backing::backing;
 pub use caches::{CacheServing, caches};
 pub use connections::{ConnectionOptions, serve};
 pub use refresh::refresh;

@@ -17,9 +17,7 @@ use buildnet_daemon::server::{Access, AccessOptions, App, ConnectionOptions, rou
 use buildnet_daemon::service::local::{open_history, open_store};
 use buildnet_daemon::service::{BuildRequest, Job, Service, ServiceOptions, Workbench};
 use buildnet_engine::build::{ActionSpec, EnvSource, Plan};
-use buildnet_event::{
-    BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskSummary, Tier, TierCounts,
-};
+use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskSummary, Tier, TierCounts};
 use buildnet_history::HistoryStore;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;

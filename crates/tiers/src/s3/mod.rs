@@ -17,6 +17,7 @@ use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use prost::Message;
 use rusty_s3::{Bucket, Credentials as Keys, S3Action};
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use crate::address::Credentials;
@@ -44,6 +45,8 @@ pub struct S3Backend {
     bucket: Bucket,
     keys: Option<Keys>,
     http: Http,
+    /// Set when the bucket was found.
+    found: OnceCell<()>,
 }
 
 impl std::fmt::Debug for S3Backend {
@@ -62,7 +65,7 @@ impl S3Backend {
             None => Keys::new(key, secret),
         });
         let http = Http::new(bucket.base_url().scheme() == "https")?;
-        Ok(Self { location, bucket, keys, http })
+        Ok(Self { location, bucket, keys, http, found: OnceCell::new() })
     }
 
     fn blob_key(&self, digest: &Digest) -> String {
@@ -147,8 +150,18 @@ impl Backend for S3Backend {
         true
     }
 
+    /// Whether the bucket is there; who may write shows when it is written to.
     async fn writable(&self) -> Result<bool, BackendError> {
-        Ok(true)
+        let look = || async {
+            let url = self.bucket.head_bucket(self.keys()).sign(SIGNED);
+            match self.http.send(Method::HEAD, &url, http::empty(), None).await {
+                Ok(None) => Err(self.no_bucket()),
+                // Keys that may not ask this may be allowed to write all the same.
+                Err(error) if error.failure != Failure::Denied => Err(error),
+                _ => Ok(()),
+            }
+        };
+        self.found.get_or_try_init(look).await.map(|()| true)
     }
 
     async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, BackendError> {

@@ -34,7 +34,7 @@ pub(crate) struct GraphArgs {
 pub(crate) fn run(args: &GraphArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
         let bench = place.open(false)?;
-        let wants = Wants { targets: &args.targets, task: "build", run_all: &[], sign: false };
+        let wants = Wants::targets(&args.targets, false);
         let planned = place.plan(&bench, &wants)?;
         match args.format.unwrap_or(if context.json { Format::Json } else { Format::Dot }) {
             Format::Dot => print(&graph_dot(&planned))?,

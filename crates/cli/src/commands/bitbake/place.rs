@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use buildnet_bitbake::config::Options;
-use buildnet_bitbake::graph::Universe;
+use buildnet_bitbake::graph::{HashedTask, Universe};
 use buildnet_bitbake::recipe::RecipeInfo;
-use buildnet_bitbake::workbench::{Finding, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, plan};
+use buildnet_bitbake::workbench::{Finding, Plan, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, plan};
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
@@ -22,8 +22,9 @@ pub(crate) struct PlaceArgs {
     /// The build directory, which holds conf/ [default: where you stand, or above]
     #[arg(long, value_name = "DIR", global = true)]
     build_dir: Option<PathBuf>,
-    /// The Python interpreter, 3.9 or newer
-    #[arg(long, value_name = "PROGRAM", env = "BUILDNET_PYTHON", default_value = "python3", global = true)]
+    /// The Python interpreter: `cpython` (python3, 3.9 or newer), `rustpython` (buildnet-python, which comes with BuildNet), `auto`
+    /// (the first of them that is there), or a program
+    #[arg(long, value_name = "PYTHON", env = "BUILDNET_PYTHON", default_value = "auto", global = true)]
     python: PathBuf,
     /// How many threads read recipes [default: one per core]
     #[arg(long, value_name = "COUNT", global = true)]
@@ -42,12 +43,33 @@ impl PlaceArgs {
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
         Place {
             build_dir,
-            python: self.python,
+            python: interpreter(self.python),
             time_limit: Duration::from_secs(self.python_seconds),
             threads: threads.unwrap_or(1),
             verbosity: context.teller.verbosity,
             bitbake: false,
         }
+    }
+}
+
+/// The host's Python.
+const CPYTHON: &str = "python3";
+/// Our own: RustPython, in a program beside this one.
+const RUSTPYTHON: &str = "buildnet-python";
+
+/// The program that a name stands for. One that is nowhere is named all the same: starting it fails with the reason.
+fn interpreter(wanted: PathBuf) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let own = || {
+        let beside = std::env::current_exe().ok().map(|program| program.with_file_name(RUSTPYTHON));
+        beside.filter(|file| file.is_file()).or_else(|| on_path(RUSTPYTHON))
+    };
+    match wanted.to_str() {
+        Some("auto") => on_path(CPYTHON).or_else(own).unwrap_or_else(|| CPYTHON.into()),
+        Some("cpython") => CPYTHON.into(),
+        Some("rustpython") => own().unwrap_or_else(|| RUSTPYTHON.into()),
+        _ => wanted,
     }
 }
 
@@ -148,7 +170,7 @@ impl Place {
         recipes: Vec<RecipeInfo>,
         wants: &Wants<'_>,
     ) -> Result<Planned, Stop> {
-        let planned = plan(bench, recipes, wants.targets, wants.task, wants.run_all);
+        let planned = plan(bench, recipes, &wants.plan);
         let mut planned = planned.map_err(|error| self.failed(&error))?;
         let messages = planned.universe.take_messages();
         let mut findings: Vec<Finding> = messages.iter().map(|message| Finding::logged(message, None)).collect();
@@ -163,6 +185,13 @@ impl Place {
         findings.extend(planned.conflicts(&allowed).into_iter().map(Finding::error));
         self.tell_all(&findings);
         if has_errors(&findings) { Err(Stop::Told) } else { Ok(planned) }
+    }
+
+    /// The hashes of planned tasks; what is noticed is told.
+    pub(crate) fn hashes(&self, bench: &Workbench, planned: &mut Planned) -> Result<Vec<HashedTask>, Stop> {
+        let (tasks, findings) = bench.hashes(planned).map_err(|error| self.failed(&error))?;
+        self.tell_all(&findings);
+        Ok(tasks)
     }
 
     pub(crate) fn tell_all(&self, findings: &[Finding]) {
@@ -196,13 +225,16 @@ impl Place {
 
 /// What to plan.
 pub(crate) struct Wants<'a> {
-    pub(crate) targets: &'a [String],
-    /// The task of targets that name none.
-    pub(crate) task: &'a str,
-    /// Tasks for every recipe that is needed, instead.
-    pub(crate) run_all: &'a [String],
+    pub(crate) plan: Plan<'a>,
     /// Whether the hashes are wanted.
     pub(crate) sign: bool,
+}
+
+impl<'a> Wants<'a> {
+    /// Whole graphs of targets.
+    pub(crate) fn targets(targets: &'a [String], sign: bool) -> Self {
+        Self { plan: Plan { targets, ..Plan::default() }, sign }
+    }
 }
 
 /// Whether anything is an error.

@@ -20,17 +20,24 @@ pub(crate) struct SigsArgs {
     /// Write one JSON object per task, with what enters its hash; `-` for standard output
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Write each task's signature data beside its stamp, for `bitbake-diffsigs` and `bitbake-dumpsig`
+    #[arg(long)]
+    write: bool,
 }
 
 pub(crate) fn run(args: &SigsArgs, place: &Place) -> Result<ExitCode, ErrorReport> {
     ended((|| {
         let bench = place.open(false)?;
-        let wants = Wants { targets: &args.targets, task: "build", run_all: &[], sign: true };
+        let wants = Wants::targets(&args.targets, true);
         let mut planned = place.plan(&bench, &wants)?;
-        let hashed = planned.hashes().map_err(|error| place.failed(&error))?;
+        let hashed = place.hashes(&bench, &mut planned)?;
+        if args.write {
+            let written = bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
+            print(&format!("signature data of {written} tasks written\n"))?;
+        }
         if let Some(path) = &args.jsonl {
             write_rows(path, hashed.iter().map(task_row))?;
-        } else {
+        } else if !args.write {
             let mut out = String::new();
             for task in &hashed {
                 out += &format!("{} {} {}\n", task.basehash, task.taskhash, task.id);
