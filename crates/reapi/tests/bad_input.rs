@@ -257,7 +257,7 @@ async fn trees_that_go_in_circles_or_multiply() {
     };
     let liar = Bytes::from(liar.encode_to_vec());
     let liar = (function.digest(&liar), liar);
-    server.cache("").await.write(&[&blobs[..], &[liar.clone()]].concat()).await.unwrap();
+    server.cache("").await.write(&[&blobs[..], std::slice::from_ref(&liar)].concat()).await.unwrap();
     let count = async |digest: &Digest| {
         let request = reapi::GetTreeRequest { root_digest: Some(digest.to_reapi()), ..Default::default() };
         let mut stream = server.cas().get_tree(request).await.unwrap().into_inner();

@@ -87,11 +87,12 @@ fn answered(input: &[u8]) -> Option<u16> {
     Some(check(&ask(service, method, framed(message)), false))
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of messages")]
 pub(super) fn message_seeds() -> Vec<Vec<u8>> {
     let function = DigestFunction::Sha256;
     let content = b"content".to_vec();
     let digest = Some(function.digest(&content).to_reapi());
-    let empty = Some(Digest::empty(function).to_reapi());
+    let empty = Digest::empty(function).to_reapi();
     let shrunk = zstd::bulk::compress(&content, 1).unwrap_or_default();
     let item = |data: &[u8], compressor| reapi::batch_update_blobs_request::Request {
         digest: digest.clone(),
@@ -99,7 +100,7 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         compressor,
     };
     let directory = reapi::Directory {
-        directories: vec![reapi::DirectoryNode { name: "d".into(), digest: empty.clone() }],
+        directories: vec![reapi::DirectoryNode { name: "d".into(), digest: Some(empty.clone()) }],
         ..Default::default()
     };
     let directory = directory.encode_to_vec();
@@ -114,7 +115,6 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         }],
         output_directories: vec![reapi::OutputDirectory {
             path: "dir".into(),
-            tree_digest: root.clone(),
             root_directory_digest: root.clone(),
             ..Default::default()
         }],
@@ -123,7 +123,7 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
     };
     let qualifiers = vec![asset::Qualifier { name: "vcs.branch".into(), value: "main".into() }];
     let uris = vec!["https://example.com/a.tar".to_owned()];
-    let chunks = vec![digest.clone().unwrap_or_default(), empty.unwrap_or_default()];
+    let chunks = vec![digest.clone().unwrap_or_default(), empty];
     let messages: Vec<(usize, Vec<u8>)> = vec![
         (
             1,
@@ -202,7 +202,7 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         (11, asset::FetchDirectoryRequest { uris, ..Default::default() }.encode_to_vec()),
         (14, reapi::GetCapabilitiesRequest { instance_name: "main".into() }.encode_to_vec()),
         // `file_containing_symbol` of a reflection request.
-        (15, [&[0x22, 6], &b"a.b.Cd"[..]].concat()),
+        (15, [&[0x22, 28], &b"google.bytestream.ByteStream"[..]].concat()),
     ];
     let number = |method: usize| u8::try_from(method).unwrap_or(0);
     messages.into_iter().map(|(method, message)| [&[number(method)], &message[..]].concat()).collect()

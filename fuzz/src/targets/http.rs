@@ -116,7 +116,10 @@ mod tests {
     fn the_seeds_are_good_requests() {
         for seed in seeds() {
             let status = answered(&seed).unwrap();
-            assert!(status < 400, "{status} for {}", String::from_utf8_lossy(&seed));
+            let text = String::from_utf8_lossy(&seed);
+            // What is looked up may not be there; what is stored is taken.
+            let looks = text.starts_with("GET") || text.starts_with("HEAD") || text.starts_with("PROPFIND");
+            assert!(status < 400 || looks && status == 404, "{status} for {text}");
         }
     }
 }
