@@ -431,6 +431,14 @@ impl CacheService {
         })
     }
 
+    /// Stores a result that comes from elsewhere under its key, and records who brought it.
+    pub fn import(&self, writer: &Identity, entry: EntryKey, result: &reapi::ActionResult) -> Result<(), CacheError> {
+        match entry.action {
+            Some(action) => self.put_action_result(writer, &entry.instance, &action, result),
+            None => self.put("import", (writer, None), "", &entry.key.to_string(), entry, result),
+        }
+    }
+
     /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or
     /// all. Returns how many were copied; entries that are gone or incomplete are left out.
     pub fn promote(&self, admin: &Identity, from: &str, to: &str, name: Option<&str>) -> Result<u64, CacheError> {
