@@ -528,8 +528,8 @@ def request_filter(expression, value):
     return bb.filter.apply_filters(value, [expression])
 
 
-def request_pylib(handle, directory, namespace, modules):
-    """Imports a layer's library, and says what its functions look like: for signatures."""
+def request_pylib(handle, directory, namespace, modules, describe):
+    """Imports a layer's library; may say what its functions look like: for signatures."""
     import importlib
     import inspect
 
@@ -543,6 +543,8 @@ def request_pylib(handle, directory, namespace, modules):
     found = []
     for part in getattr(package, "BBIMPORTS", []):
         module = importlib.import_module(namespace + "." + part)
+        if not describe:
+            continue
         file = module.__file__
         for name in dir(module):
             function = getattr(module, name)

@@ -14,7 +14,9 @@ use crate::access::{Access, Identity, Role};
 use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
-use crate::provenance::{Provenance, Written};
+use crate::origins::archive::{collect, unpack};
+use crate::origins::{FetchError, Fetcher, Origins};
+use crate::provenance::{Provenance, Written, now_ms};
 use crate::slots::{Slots, TooSlow};
 use crate::source::RequestSource;
 
@@ -67,17 +69,20 @@ pub struct CacheOptions {
     pub access: Access,
     /// Instances that fall back to others.
     pub overlays: Vec<Overlay>,
+    /// Where assets that nobody pushed may be fetched from.
+    pub origins: Origins,
     /// What is asked for what the store has not, and gets what is written.
     pub backing: Option<Arc<dyn Backing>>,
 }
 
 impl Default for CacheOptions {
-    /// Default limits, no tokens, `pr/…` over `main`.
+    /// Default limits, no tokens, `pr/…` over `main`, no origins.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             access: Access::open(),
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
+            origins: Origins::default(),
             backing: None,
         }
     }
@@ -183,6 +188,7 @@ struct Inner {
     provenance: Provenance,
     slots: Slots,
     spooled: AtomicU64,
+    fetcher: Fetcher,
 }
 
 impl CacheService {
@@ -196,8 +202,11 @@ impl CacheService {
         })?;
         remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
+        let mut origins = options.origins.clone();
+        origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
         let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
         let inner = Inner {
+            fetcher: Fetcher::new(origins),
             store,
             dir: dir.to_owned(),
             options,
@@ -248,6 +257,23 @@ impl CacheService {
     /// The directory of what the protocols keep beside the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    pub(crate) fn provenance(&self) -> &Provenance {
+        &self.inner.provenance
+    }
+
+    /// What fetches assets from their origins.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
+    }
+
+    /// Makes a directory of the store out of an archive (tar, plain or by gzip or zstd; zip), or out of the part of it that lies below
+    /// `directory`; empty is the whole. Bounded as the options say of archives from origins.
+    pub fn unpack(&self, function: DigestFunction, archive: &Path, directory: &str) -> Result<Digest, CacheError> {
+        let failed = |error: FetchError| CacheError::Invalid { message: error.to_string() };
+        let collected = collect(self, function, directory, |into| unpack(archive, into));
+        collected.map_err(failed)
     }
 
     /// Slots of requests served at once.
@@ -385,7 +411,7 @@ impl CacheService {
     }
 
     /// Forgets an entry here and behind, lest it come back. Blocks on both.
-    fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
         let removed = self.inner.store.remove_action_result(&entry.key)?;
         let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
             (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
@@ -405,6 +431,11 @@ impl CacheService {
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
         self.record(protocol, (writer, source), instance, name, entry.key)?;
+        self.store_entry(entry, result)
+    }
+
+    /// Stores a result whose writer is recorded, here and behind.
+    pub(crate) fn store_entry(&self, entry: EntryKey, result: &reapi::ActionResult) -> Result<(), CacheError> {
         self.inner.store.put_action_result(&entry.key, result)?;
         if let Some(backing) = self.backing() {
             backing.publish(&self.inner.store, entry, result);
@@ -427,6 +458,8 @@ impl CacheService {
             name: name.into(),
             key,
             writer: writer.name.to_string(),
+            author: None,
+            time_ms: now_ms(),
             source: source.cloned(),
         })
     }
@@ -438,44 +471,6 @@ impl CacheService {
             None => self.put("import", (writer, None), "", &entry.key.to_string(), entry, result),
         }
     }
-
-    /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or
-    /// all. Returns how many were copied; entries that are gone or incomplete are left out.
-    pub fn promote(&self, admin: &Identity, from: &str, to: &str, name: Option<&str>) -> Result<u64, CacheError> {
-        for instance in [from, to] {
-            self.authorize(Some(admin), instance, Role::Admin)?;
-        }
-        let mut copied = 0;
-        for written in self.inner.provenance.latest()? {
-            if written.instance != from || name.is_some_and(|name| written.name != name) {
-                continue;
-            }
-            let Some(result) = self.inner.store.action_result(&written.key)? else { continue };
-            let key = match written.name.parse() {
-                Ok(action) if written.protocol == "reapi" => EntryKey::action(to, &action),
-                _ => EntryKey::derived(namespace::named_key(
-                    written.key.function(),
-                    &written.protocol,
-                    to,
-                    &written.name,
-                )),
-            };
-            self.put(&written.protocol, (admin, written.source.as_ref()), to, &written.name, key, &result)?;
-            copied += 1;
-        }
-        Ok(copied)
-    }
-
-    /// Forgets every entry that `writer` was the last to write. Returns how many there were.
-    pub fn purge_by_writer(&self, writer: &str) -> Result<u64, CacheError> {
-        let mut purged = 0;
-        for written in self.inner.provenance.latest()? {
-            if written.writer == writer && self.remove(&written.entry())? {
-                purged += 1;
-            }
-        }
-        Ok(purged)
-    }
 }
 
 /// Removes what killed processes left half uploaded. Names start with the number of the process.
@@ -485,8 +480,10 @@ fn remove_orphans(spool: &Path) {
         let process = name.to_str().and_then(|name| name.split_once('-')).map(|(process, _)| process);
         let alive = process.is_some_and(|process| Path::new("/proc").join(process).exists());
         if !alive {
-            // Somebody else may have removed it meanwhile.
-            let _ = std::fs::remove_file(entry.path());
+            // Somebody else may have removed it meanwhile. Repositories are directories.
+            if std::fs::remove_file(entry.path()).is_err() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
         }
     }
 }

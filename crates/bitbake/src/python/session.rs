@@ -114,7 +114,7 @@ impl Session {
             return Ok(());
         }
         self.worker()?;
-        let functions = self.import(&key)?;
+        let functions = self.import(&key, true)?;
         self.libraries.push(key);
         self.shared.add_library(functions);
         Ok(())
@@ -125,7 +125,12 @@ impl Session {
         self.libraries.iter().map(|(directory, ..)| Text::clone(directory)).collect()
     }
 
-    fn import(&mut self, (directory, namespace, modules): &(Text, Text, Vec<String>)) -> Result<Vec<LibraryFunction>> {
+    /// Imports a library, and says what is in it if that is wanted.
+    fn import(
+        &mut self,
+        (directory, namespace, modules): &(Text, Text, Vec<String>),
+        describe: bool,
+    ) -> Result<Vec<LibraryFunction>> {
         let modules = modules.iter().map(|m| Value::from(m.as_str())).collect();
         let request = vec![
             "pylib".into(),
@@ -133,6 +138,7 @@ impl Session {
             Value::Str(Arc::clone(directory)),
             Value::Str(Arc::clone(namespace)),
             Value::List(Arc::new(modules)),
+            Value::Bool(describe),
         ];
         let found = self.request(request, &format!("addpylib {directory} {namespace}"))?;
         let Value::List(rows) = found else { return Ok(Vec::new()) };
@@ -216,7 +222,7 @@ impl Session {
             self.known.clear();
             self.known_from = None;
             for library in self.libraries.clone() {
-                self.import(&library)?;
+                self.import(&library, false)?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use buildnet_event::{BuildOutcome, Bus, Event, EventKind, TaskOutcome, Tier};
 use buildnet_reapi::CacheService;
+use buildnet_reapi::metrics::Traffic;
 use parking_lot::Mutex;
 
 /// Upper bounds of the duration histogram's buckets, in seconds.
@@ -82,6 +83,11 @@ impl Metrics {
         let _ = self.caches.set(service);
     }
 
+    /// What clients of the cache protocols asked for; none while they are not served.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.caches.get().map(|caches| caches.metrics().traffic())
+    }
+
     /// Counts one event.
     pub fn observe(&self, event: &Event) {
         let mut counts = self.counts.lock();
@@ -122,6 +128,7 @@ impl Metrics {
         let _ = counts.write(gauges, &mut page);
         if let Some(caches) = self.caches.get() {
             page.push_str(&caches.metrics().render());
+            page.push_str(&caches.backing().map(|backing| backing.stats().render()).unwrap_or_default());
         }
         page
     }

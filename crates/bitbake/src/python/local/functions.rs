@@ -87,6 +87,10 @@ impl Machine<'_> {
             // Too detailed for anyone to be shown.
             ("bb.debug", [Object::Int(_), Object::Str(_)]) => Ok(Object::None),
             ("bb.build.deltask", [Object::Str(task), Object::Store(store)]) => self.delete_task(*store, task),
+            ("bb.fetch.get_hashvalue" | "bb.fetch2.get_hashvalue", [Object::Store(store)]) => self.source_revisions(*store),
+            ("bb.fetch.get_checksum_file_list" | "bb.fetch2.get_checksum_file_list", [Object::Store(store)]) => {
+                self.local_sources(*store)
+            }
             ("bb.fetch.URI" | "bb.fetch2.URI", [Object::Str(text)]) => Ok(Object::Uri(Rc::new(Uri::parse(text)?))),
             ("bb.fetch.decodeurl" | "bb.fetch2.decodeurl", [Object::Str(text)]) => decode(text),
             ("os.path.exists", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && Path::new(&**path).exists())),
@@ -191,6 +195,13 @@ impl Machine<'_> {
         let source = self.session.shared.library_source(path).ok_or(Stop::Python)?;
         if plain.iter().any(|argument| matches!(argument, Object::Function(_))) {
             return Err(Stop::Python);
+        }
+        if let ("oe.license.check_license_format", [Object::Store(store)], []) = (path, &*plain, &*named) {
+            let said = self.session.said();
+            match self.check_license_format(*store) {
+                Err(Stop::Python) if self.session.unsay(said) => {}
+                result => return result,
+            }
         }
         let function = self.session.shared.functions.function(&source);
         if let Some(function) = function.filter(|function| function.is_worth_it()) {

@@ -7,7 +7,9 @@
 //! script: it comes to the same point without doing anything twice, and goes on from there.
 
 mod compile;
+mod fetch;
 mod functions;
+mod licenses;
 mod methods;
 mod object;
 mod program;
@@ -16,8 +18,9 @@ mod store;
 mod uri;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use licenses::Licenses;
 use object::{Closure, Object};
 use parking_lot::RwLock;
 use program::Function;
@@ -48,6 +51,7 @@ pub(crate) struct Functions {
     expressions: Known<Arc<Function>>,
     patterns: Known<fancy_regex::Regex>,
     constants: RwLock<FxHashMap<(Text, Text), Option<Value>>>,
+    licenses: OnceLock<Option<Arc<Licenses>>>,
 }
 
 fn cached<T: Clone>(known: &Known<T>, text: &Text, make: impl FnOnce() -> Option<T>) -> Option<T> {
@@ -75,6 +79,11 @@ impl Functions {
             let (_, body) = text.split_once(' ')?;
             compile::function(&format!("def handler(e, d):\n{body}")).map(Arc::new)
         })
+    }
+
+    /// Licenses there is nothing to say about, where the layers' library is one that is known.
+    fn licenses(&self, directories: &[Text]) -> Option<Arc<Licenses>> {
+        self.licenses.get_or_init(|| licenses::read(directories).map(Arc::new)).clone()
     }
 
     /// A constant of a library's module, read from the module's file.

@@ -63,6 +63,10 @@ impl Machine<'_> {
         self.tell(vec!["delflag".into(), number(store), var.into(), flag.into()])
     }
 
+    pub(super) fn delete(&mut self, store: usize, var: &str) -> Outcome {
+        self.tell(vec!["del".into(), number(store), var.into()])
+    }
+
     pub(super) fn copy(&mut self, store: usize) -> Outcome {
         self.ask(vec!["copy".into(), number(store)])
     }
@@ -96,7 +100,7 @@ impl Machine<'_> {
             ("setVar", 2) => self.set(store, &text(0)?, value(1)?, false),
             ("appendVar", 2) => self.set(store, &format!("{}:append", text(0)?), value(1)?, true),
             ("prependVar", 2) => self.set(store, &format!("{}:prepend", text(0)?), value(1)?, true),
-            ("delVar", 1) => self.tell(vec!["del".into(), number(store), Value::Str(text(0)?)]),
+            ("delVar", 1) => self.delete(store, &text(0)?),
             ("renameVar", 2) => {
                 self.tell(vec!["rename".into(), number(store), Value::Str(text(0)?), Value::Str(text(1)?)])
             }
