@@ -262,6 +262,16 @@ impl Store {
         self.core.stats()
     }
 
+    /// The digests of all blobs, and of all actions that have a result. Reads everything that is packed: for exports.
+    pub fn digests(&self) -> Result<(Vec<Digest>, Vec<Digest>), CasError> {
+        let (mut blobs, mut actions) = (Vec::new(), Vec::new());
+        self.core.digests(&mut |digest, is_action| {
+            let list = if is_action { &mut actions } else { &mut blobs };
+            list.push(*digest);
+        })?;
+        Ok((blobs, actions))
+    }
+
     /// Evicts the least recently used entries until at most `target` bytes (the store's bound when `None`) are on disk,
     /// and all that were not used for `max_age`. Spares what leases and the grace period hold.
     pub fn gc(&self, target: Option<u64>, max_age: Option<Duration>) -> Result<GcReport, CasError> {

@@ -74,7 +74,7 @@ pub(super) async fn until_stopped(
     }
     let served = serve(listener, router(app).merge(caches), connections, stop).await;
     if let Some(backing) = backing {
-        backing.close().await;
+        Backing::close(&backing).await;
     }
     drop(lock);
     served.map_err(|error| ErrorReport::environment("the daemon broke off").because(&error))
