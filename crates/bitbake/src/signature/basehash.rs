@@ -58,7 +58,8 @@ impl Generator {
             self.numbers.set(name, u32::try_from(found.len()).unwrap_or(u32::MAX));
             found.push((name, signature));
         }
-        let mut order: Vec<(u128, &str, u32)> = (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
+        let mut order: Vec<(u128, &str, u32)> =
+            (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
         order.sort_unstable();
         for (number, (.., at)) in (0..).zip(&order) {
             self.numbers.set(found[*at as usize].0, number);
