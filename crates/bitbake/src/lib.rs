@@ -13,7 +13,7 @@
 //! | `python` | CPython in worker processes, evaluating against the datastore |
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
-//! | `workbench` | what the command line shows: findings, rows, variables, graphs, differences |
+//! | `workbench` | what the command line shows: findings, rows, variables, graphs |
 //!
 //! | `graph` | providers, the recipes and tasks that targets need, the hash of each task |
 //!

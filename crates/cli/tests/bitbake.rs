@@ -158,7 +158,7 @@ fn why_names_what_changed() {
     build.bitbake(&["-S", "none", "one"]).expect(0, &[]);
     build.run(&["bitbake", "why", "one:do_build"]).expect(0, &["nothing differs"]);
     build.recipe("two_2.0.bb", "WHAT = \"changed\"\n");
-    build.run(&["bitbake", "why", "two:do_build"]).expect(0, &["the variable WHAT changed: from \"b\" to \"changed\""]);
+    build.run(&["bitbake", "why", "two:do_build"]).expect(0, &["WHAT changed from \"b\" to \"changed\""]);
     build
         .run(&["bitbake", "why", "one:do_build", "--against", "tmp/stamps"])
         .expect(0, &["the hash of the task two:do_build, on which it depends, changed"]);

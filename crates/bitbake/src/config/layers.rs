@@ -26,6 +26,8 @@ pub struct Layer {
 pub struct RecipeFile {
     /// Its path.
     pub path: String,
+    /// The configuration it is read under; empty for the default one.
+    pub multiconfig: String,
     /// The layer it belongs to.
     pub layer: Option<String>,
     /// The priority of that layer.
@@ -173,7 +175,12 @@ fn layer_priority(
 }
 
 /// The recipes that BBFILES names and BBMASK leaves, in the order of layer priority.
-pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[Layer]) -> Result<Vec<RecipeFile>> {
+pub(super) fn recipe_files(
+    session: &mut Session,
+    store: &mut Store,
+    layers: &[Layer],
+    multiconfig: &str,
+) -> Result<Vec<RecipeFile>> {
     let mut ordered: Vec<&Layer> = layers.iter().collect();
     // Python sorts the patterns in reverse, so that a layer inside another comes first.
     ordered.sort_by(|a, b| b.pattern.cmp(&a.pattern));
@@ -207,6 +214,7 @@ pub(super) fn recipe_files(session: &mut Session, store: &mut Store, layers: &[L
         recipes.push(RecipeFile {
             layer: layer.map(|l| l.name.clone()),
             priority: layer.map_or(0, |l| l.priority),
+            multiconfig: multiconfig.to_owned(),
             appends,
             path,
         });

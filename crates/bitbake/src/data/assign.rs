@@ -5,9 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::store::{Definition, Evaluate, Origin, Store};
-#[cfg(test)]
-use super::variable::operations_value;
-use super::variable::{Keyword, Operation};
+use super::variable::{Keyword, Operation, operations_value};
 use crate::error::{Error, Result};
 use crate::{Sym, Text, Value};
 
@@ -273,6 +271,24 @@ impl Store {
         let own = variable.flags.iter().filter(|(flag, _)| visible(flag));
         let weak = variable.flag_defaults.iter().filter(|(flag, _)| variable.flag(*flag).is_none());
         own.chain(weak).cloned().collect()
+    }
+
+    /// Every flag under its own name, internal ones too: the value as `_content`, weak defaults, pending operations.
+    pub fn all_flags(&self, var: Sym) -> Vec<(Sym, Value)> {
+        let Some(variable) = self.vars.get(&var) else { return Vec::new() };
+        let mut flags: Vec<_> = Vec::new();
+        flags.extend(variable.content.clone().map(|value| (Sym::new("_content"), value)));
+        flags.extend(variable.default.clone().map(|value| (Sym::new("_defaultval"), value)));
+        for keyword in Keyword::ALL {
+            let operations = variable.operations(keyword);
+            if !operations.is_empty() {
+                flags.push((Sym::new(keyword.as_str()), operations_value(operations)));
+            }
+        }
+        flags.extend(variable.flags.iter().cloned());
+        let weak = variable.flag_defaults.iter();
+        flags.extend(weak.map(|(flag, value)| (Sym::new(&format!("_defaultval_flag_{flag}")), value.clone())));
+        flags
     }
 
     /// Renames a variable with its pending operations and override variants.

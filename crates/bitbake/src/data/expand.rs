@@ -232,8 +232,7 @@ impl Store {
 
 fn is_unterminated(kind: &str, message: &str) -> bool {
     kind == "SyntaxError"
-        && (message.starts_with("unterminated string literal")
-            || message.starts_with("EOL while scanning string literal"))
+        && (message.starts_with("unterminated string") || message.starts_with("EOL while scanning string literal"))
 }
 
 fn in_variable(error: Error, var: Option<Sym>, text: &str) -> Error {

@@ -187,6 +187,30 @@ impl Session {
         self.execute(store, &code, "eval", vec![text.into(), name.into()])
     }
 
+    /// Makes stores known to Python besides the one that code runs against, until [`Session::take_back`].
+    pub(crate) fn lend(&mut self, own: &mut Store, others: &mut [(Text, Store)]) {
+        for store in std::iter::once(own).chain(others.iter_mut().map(|(_, store)| store)) {
+            if store.handle == 0 {
+                self.next_handle += 1;
+                store.handle = self.next_handle;
+            }
+        }
+        for (_, store) in others {
+            let handle = store.handle;
+            self.stores.insert(handle, std::mem::take(store));
+            store.handle = handle;
+        }
+    }
+
+    /// Returns the stores that were lent.
+    pub(crate) fn take_back(&mut self, others: &mut [(Text, Store)]) {
+        for (_, store) in others {
+            if let Some(back) = self.stores.remove(&store.handle) {
+                *store = back;
+            }
+        }
+    }
+
     /// What code printed since the last look.
     pub fn take_printed(&self) -> String {
         self.worker.as_ref().map(Worker::take_printed).unwrap_or_default()

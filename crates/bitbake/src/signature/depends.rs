@@ -149,6 +149,12 @@ impl Generator {
         }
     }
 
+    /// What one name of a recipe needs, and its value: BitBake's `build_dependencies`.
+    pub fn one<V: DataView>(&mut self, view: &mut V, name: Sym) -> Result<VarSignature, V::Error> {
+        let recipe = self.recipe(view)?;
+        self.variable(view, &recipe, name)
+    }
+
     pub(super) fn recipe<V: DataView>(&self, view: &mut V) -> Result<Recipe, V::Error> {
         let mut exported = Vec::new();
         for var in view.export_list() {

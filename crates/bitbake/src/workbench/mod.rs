@@ -1,12 +1,11 @@
-//! What the command line shows of a build directory: errors with their excerpts, graphs, hashes, differences.
+//! What the command line shows of a build directory: errors with their excerpts, graphs, hashes.
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `difference` (why a hash is another one), `survey` (layers, versions, providers, lint).
+//! `stamps` (signature files), `survey` (layers, versions, providers, lint).
 
-mod difference;
 mod finding;
-mod sigdata;
+mod stamps;
 mod survey;
 mod targets;
 
@@ -14,9 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-pub use difference::differences;
 pub use finding::{Finding, Severity};
-pub use sigdata::Sigdata;
+pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
 pub use targets::{Planned, graph_dot, graph_json, plan};
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use buildnet_bitbake::workbench::{
-    Finding, Planned, Reading, Severity, Sigdata, Wanted, Workbench, find_build_dir, graph_dot, versions,
+    Finding, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, graph_dot, signature_of, versions,
+    write_signature,
 };
 use buildnet_daemon::ErrorReport;
 use clap::{ArgAction, Parser};
@@ -267,13 +268,14 @@ fn dump_signatures(place: &Place, bench: &Workbench, planned: &mut Planned) -> R
         .collect();
     let options = buildnet_bitbake::config::ParseOptions { threads: place.threads, sign: true };
     let outcomes = bench.dir.each_recipe(Some(&wanted), options, |_, file, variant| {
-        let name = buildnet_bitbake::recipe::virtual_name(&file.path, &variant.variant);
+        let name = buildnet_bitbake::recipe::virtual_name(&file.multiconfig, &file.path, &variant.variant);
         let (Some(tasks), Some(signatures)) = (by_recipe.get(name.as_str()), &variant.signatures) else { return Ok(0) };
         for at in tasks {
             let node = &planned.graph.nodes[*at];
-            let data = Sigdata::of(node.task.as_str(), &hashed[*at], signatures);
+            let Some(data) = signature_of(&bench.dir, node.task, &hashed[*at], signatures) else { continue };
             let stamp = &planned.universe.recipes[node.recipe].stamp;
-            data.write(Path::new(&format!("{stamp}.{}.sigdata.{}", node.task, data.taskhash)))?;
+            let path = format!("{stamp}.{}.sigdata.{}", node.task, hashed[*at].taskhash);
+            write_signature(Path::new(&path), &data)?;
         }
         Ok(tasks.len())
     });

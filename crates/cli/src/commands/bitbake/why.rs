@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use buildnet_bitbake::workbench::{Sigdata, differences};
+use buildnet_bitbake::signature::differences;
+use buildnet_bitbake::workbench::{read_signature, signature_of};
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
@@ -48,7 +49,8 @@ fn explain(args: &WhyArgs, place: &Place) -> Result<ExitCode, Stop> {
     let variants = variants.map_err(|error| place.failed(&error))?;
     let signatures = variants.into_iter().next().and_then(|variant| variant.signatures);
     let signatures = signatures.ok_or_else(|| ErrorReport::internal(format!("{} was not signed", recipe.file)))?;
-    let new = Sigdata::of(node.task.as_str(), &hashed[at as usize], &signatures);
+    let new = signature_of(&bench.dir, node.task, &hashed[at as usize], &signatures)
+        .ok_or_else(|| ErrorReport::internal(format!("{} was not signed", args.task)))?;
     let stamp = Path::new(&recipe.stamp);
     let path = match &args.against {
         Some(path) if path.is_dir() => newest(path, stamp, node.task.as_str(), true),
@@ -61,16 +63,18 @@ fn explain(args: &WhyArgs, place: &Place) -> Result<ExitCode, Stop> {
             .with_hint("`bitbake -S none TARGET` writes it, and so does every build.")
             .into());
     };
-    let old = Sigdata::read(&path).map_err(|error| ErrorReport::of(&error))?;
+    let old = read_signature(&path).map_err(|error| ErrorReport::of(&error))?;
     let told = differences(&old, &new);
-    let mut out = format!("{} is {}; {} has {}\n", args.task, new.taskhash, path.display(), old.taskhash);
+    let hash =
+        |data: &buildnet_bitbake::signature::SigData| data.taskhash.clone().unwrap_or_else(|| "no hash".to_owned());
+    let mut out = format!("{} is {}; {} has {}\n", args.task, hash(&new), path.display(), hash(&old));
     if told.is_empty() && old.taskhash == new.taskhash {
         out.push_str("nothing differs\n");
     } else if told.is_empty() {
         out.push_str("the hashes differ, though everything that is recorded to enter them is the same\n");
     }
     for line in &told {
-        out.extend(["- ", line, "\n"]);
+        out += &format!("- {line}\n");
     }
     print(&out)?;
     Ok(ExitCode::SUCCESS)
