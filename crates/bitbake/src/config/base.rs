@@ -131,7 +131,8 @@ impl BuildDir {
 
     /// The configurations' names and stores, the default one (whose name is empty) first.
     pub fn configurations(&self) -> impl Iterator<Item = (&str, &Store)> {
-        std::iter::once(("", &self.store)).chain(self.multiconfigs.iter().map(|other| (other.name.as_str(), &other.store)))
+        std::iter::once(("", &self.store))
+            .chain(self.multiconfigs.iter().map(|other| (other.name.as_str(), &other.store)))
     }
 
     /// Reads one recipe with all its variants, or only one of them, in a session.
@@ -202,9 +203,12 @@ fn read_multiconfigs(session: &mut Session, store: &mut Store, options: &Options
         if name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(Error::Fatal(format!("BBMULTICONFIG: {name} starts with a digit, and may not")));
         }
-        let mut store = read_configuration(session, options, &name)
-            .map_err(|error| Error::Fatal(format!("{error}
-  in the multiconfig {name}")))?;
+        let mut store = read_configuration(session, options, &name).map_err(|error| {
+            Error::Fatal(format!(
+                "{error}
+  in the multiconfig {name}"
+            ))
+        })?;
         Reader::of_configuration(session).fire(&mut store, "ConfigParsed", &[])?;
         match others.iter_mut().find(|other| other.name == name) {
             Some(same) => same.store = store,

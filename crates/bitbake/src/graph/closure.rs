@@ -144,7 +144,9 @@ impl Closure {
         closure.resolve(universe)?;
         if !keep_going {
             for target in targets {
-                if universe.item(target).is_some_and(|item| closure.parts[item.configuration].build.has_failed(item.name))
+                if universe
+                    .item(target)
+                    .is_some_and(|item| closure.parts[item.configuration].build.has_failed(item.name))
                 {
                     return Err(Error::Fatal(format!("{target} cannot be built:\n{}", closure.problems.join("\n"))));
                 }
@@ -171,8 +173,13 @@ impl Closure {
             for configuration in 0..self.parts.len() {
                 while self.resolve_round(universe, configuration)? {}
             }
-            let new: Vec<Foreign> =
-                self.parts.iter().flat_map(|part| &part.foreign).filter(|need| !asked.contains(need)).cloned().collect();
+            let new: Vec<Foreign> = self
+                .parts
+                .iter()
+                .flat_map(|part| &part.foreign)
+                .filter(|need| !asked.contains(need))
+                .cloned()
+                .collect();
             if new.is_empty() {
                 return Ok(());
             }

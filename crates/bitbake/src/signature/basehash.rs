@@ -45,7 +45,7 @@ impl Generator {
     ///
     /// What expanding or scanning one of the variables fails with.
     pub fn signatures<V: DataView>(&mut self, view: &mut V, tasks: &[Sym]) -> Result<RecipeSignatures, V::Error> {
-        let recipe = self.recipe(view)?;
+        let recipe = Self::recipe(view)?;
         let mut found: Vec<(Sym, VarSignature)> = Vec::with_capacity(1024);
         let mut waiting: Vec<Sym> = tasks.to_vec();
         self.numbers.clear();
