@@ -46,7 +46,7 @@ impl Generator {
     ///
     /// What expanding or scanning one of the variables fails with.
     pub fn signatures<V: DataView>(&mut self, view: &mut V, tasks: &[Sym]) -> Result<RecipeSignatures, V::Error> {
-        let recipe = self.recipe(view)?;
+        let recipe = Self::recipe(view)?;
         let mut found: Vec<(Sym, VarSignature)> = Vec::with_capacity(1024);
         // Task by task, nearest needs first: what a filtered variable (`setVarFilter`) says of itself is its unfiltered value if it
         // is scanned before anything expands it, so the order shows in hashes.
@@ -64,7 +64,8 @@ impl Generator {
                 found.push((name, signature));
             }
         }
-        let mut order: Vec<(u128, &str, u32)> = (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
+        let mut order: Vec<(u128, &str, u32)> =
+            (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
         order.sort_unstable();
         for (number, (.., at)) in (0..).zip(&order) {
             self.numbers.set(found[*at as usize].0, number);

@@ -22,6 +22,9 @@ const STEPS: u32 = 2_000_000;
 /// Calls nested deeper than this are Python's.
 const DEEPEST: u32 = 60;
 
+/// Arguments in order, and by name.
+type Given = (Vec<Object>, Vec<(Text, Object)>);
+
 /// Where a block went.
 enum Flow {
     On,
@@ -131,7 +134,7 @@ impl<'a> Machine<'a> {
                     match self.block(frame, body)? {
                         Flow::On | Flow::Continue => {}
                         Flow::Break => return Ok(Flow::On),
-                        flow => return Ok(flow),
+                        flow @ Flow::Return(_) => return Ok(flow),
                     }
                 }
                 return self.block(frame, other);
@@ -203,7 +206,7 @@ impl<'a> Machine<'a> {
             match self.block(frame, body)? {
                 Flow::On | Flow::Continue => {}
                 Flow::Break => return Ok(Flow::On),
-                flow => return Ok(flow),
+                flow @ Flow::Return(_) => return Ok(flow),
             }
             // A dictionary or set that changed while it was walked is an error.
             if let (Some(fixed), Object::Dict(items)) = (&fixed, over)
@@ -350,7 +353,7 @@ impl<'a> Machine<'a> {
             Expression::Method(of, name, arguments) => {
                 let of = self.value(frame, of)?;
                 let (plain, named) = self.arguments(frame, arguments)?;
-                self.method(&of, name, plain, named)?
+                self.method(&of, name, &plain, &named)?
             }
             Expression::Call(function, arguments) => match &**function {
                 Expression::Global(name) => {
@@ -359,7 +362,7 @@ impl<'a> Machine<'a> {
                 }
                 Expression::Path(path) => {
                     let (plain, named) = self.arguments(frame, arguments)?;
-                    self.call_path(path, plain, named)?
+                    self.call_path(path, &plain, &named)?
                 }
                 function => {
                     let Object::Function(closure) = self.value(frame, function)? else { return Err(Stop::Python) };
@@ -384,11 +387,7 @@ impl<'a> Machine<'a> {
         expressions.iter().map(|expression| self.value(frame, expression)).collect()
     }
 
-    fn arguments(
-        &mut self,
-        frame: &Rc<Frame>,
-        arguments: &Arguments,
-    ) -> Outcome<(Vec<Object>, Vec<(Text, Object)>)> {
+    fn arguments(&mut self, frame: &Rc<Frame>, arguments: &Arguments) -> Outcome<Given> {
         let plain = self.values(frame, &arguments.plain)?;
         let mut named = Vec::new();
         for (name, value) in &arguments.named {
