@@ -6,7 +6,7 @@ use buildnet_daemon::ErrorReport;
 use buildnet_daemon::process::Lock;
 use buildnet_daemon::server::{Access, App, CacheServing, backing, caches, refresh, router, serve};
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
-use buildnet_reapi::Backing as _;
+use buildnet_reapi::Backing;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
