@@ -89,6 +89,11 @@ impl View {
         &self.open
     }
 
+    /// Whether another process has added records to a segment.
+    fn has_grown(&self, disk: &dyn Disk) -> bool {
+        self.open.iter().any(|segment| !segment.own.load(Ordering::Acquire) && segment.has_new(disk))
+    }
+
     fn insert(&mut self, segment: &Arc<Segment>, entries: impl IntoIterator<Item = Entry>) {
         // A removed record must not hide a copy in another segment.
         for entry in entries.into_iter().filter(|entry| segment.used(entry.ordinal) != DEAD) {
@@ -164,6 +169,18 @@ impl Index {
         Ok(self.view.read())
     }
 
+    /// What is known, if it was loaded.
+    pub(crate) fn loaded(&self) -> Option<RwLockReadGuard<'_, View>> {
+        Some(self.view.read()).filter(|view| view.loaded)
+    }
+
+    /// Whether other processes have done nothing that is not known here.
+    pub(crate) fn is_current(&self) -> bool {
+        let Ok(versions) = self.versions() else { return false };
+        let view = self.view.read();
+        view.loaded && view.versions == versions && !view.has_grown(&*self.disk)
+    }
+
     /// Adds records that were just written.
     pub(crate) fn insert(&self, segment: &Arc<Segment>, entries: impl IntoIterator<Item = Entry>) {
         self.view.write().insert(segment, entries);
@@ -216,12 +233,8 @@ impl Index {
     fn try_refresh(&self) -> io::Result<bool> {
         let versions = self.versions()?;
         let view = self.view.read();
-        if view.loaded && view.versions == versions {
-            let grown =
-                view.open.iter().any(|segment| !segment.own.load(Ordering::Acquire) && segment.has_new(&*self.disk));
-            if !grown {
-                return Ok(true);
-            }
+        if view.loaded && view.versions == versions && !view.has_grown(&*self.disk) {
+            return Ok(true);
         }
         let relist = !view.loaded || view.versions != versions;
         drop(view);

@@ -7,6 +7,8 @@
 mod actions;
 mod append;
 mod blob;
+mod buffers;
+mod cached;
 mod core;
 mod disk;
 mod error;
@@ -28,10 +30,12 @@ mod sim;
 #[cfg(test)]
 mod simulation;
 mod store;
+mod submit;
 mod table;
 mod verify;
 
 pub use crate::blob::{BlobReader, BlobWriter};
+pub use crate::cached::Cached;
 pub use crate::error::CasError;
 pub use crate::lease::Lease;
 pub use crate::options::{Durability, GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};

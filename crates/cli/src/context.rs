@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
 use buildnet_daemon::service::local::overrides;
+use buildnet_reapi::TlsOptions;
 use buildnet_workspace::{FILE_NAME, find_root, load_settings};
 
 use crate::args::{ColorChoice, GlobalArgs};
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) daemon: Daemon,
     /// Whether a flag or a variable says so.
     pub(crate) daemon_address_chosen: bool,
+    /// Whom to trust and what to show where TLS is spoken; none when nothing was said of it.
+    pub(crate) tls: Option<TlsOptions>,
     /// The token for it, or for the one to start.
     pub(crate) token: Option<String>,
     /// How to speak.
@@ -62,6 +65,16 @@ impl Context {
             (false, 0) => Verbosity::Normal,
             (false, _) => Verbosity::Verbose,
         };
+        let identity = match (args.tls_client_cert, args.tls_client_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(ErrorReport::user("--tls-client-cert and --tls-client-key go together")),
+        };
+        let tls = (args.tls_ca.is_some() || identity.is_some()).then(|| TlsOptions {
+            ca: args.tls_ca.filter(|ca| ca.as_os_str() != "system"),
+            identity,
+            server_name: None,
+        });
         let daemon_address = args.daemon_address.unwrap_or_else(|| reachable(configured_address(&directory)));
         let style = |terminal: bool| Style { color: colors(args.color, terminal), unicode: speaks_unicode() };
         Ok(Self {
@@ -70,7 +83,8 @@ impl Context {
             cache_dir_chosen,
             json: args.json,
             use_daemon: !args.no_daemon,
-            daemon: Daemon::at(daemon_address, args.token.clone()),
+            daemon: daemon_at(daemon_address, args.token.clone(), tls.as_ref()),
+            tls,
             daemon_address_chosen: args.daemon_address.is_some(),
             token: args.token,
             teller: Teller { style: style(io::stderr().is_terminal()), verbosity, columns: None, tell_idle: true },
@@ -110,6 +124,15 @@ fn configured_address(directory: &Path) -> SocketAddr {
     let settings = load_settings(root.as_deref(), user_config.as_deref(), &overrides).ok();
     let addresses = settings.and_then(|settings| settings.listen.to_socket_addrs().ok());
     addresses.and_then(|mut addresses| addresses.next()).unwrap_or(default)
+}
+
+/// The daemon at an address. One on this machine takes connections without TLS, whatever it asks of others.
+fn daemon_at(address: SocketAddr, token: Option<String>, tls: Option<&TlsOptions>) -> Daemon {
+    let daemon = Daemon::at(address, token);
+    match tls {
+        Some(tls) if !address.ip().is_loopback() => daemon.with_tls(tls.clone()),
+        _ => daemon,
+    }
 }
 
 /// Where a client of this machine finds what listens on `address`: on loopback, if it listens everywhere.

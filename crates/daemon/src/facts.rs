@@ -4,6 +4,7 @@ use std::path::Path;
 
 use buildnet_cas::{GcReport, StoreStats, VerifyReport};
 use buildnet_engine::build::SandboxMode;
+use buildnet_reapi::metrics::Traffic;
 use buildnet_workspace::Workspace;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,6 +30,19 @@ pub struct CacheStats {
     pub corrupted: u64,
     /// Entries evicted.
     pub evicted: u64,
+}
+
+/// What a cache holds and, where a daemon serves it to clients of other build tools, what they asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CacheReport {
+    /// Its directory.
+    pub directory: String,
+    /// What it holds.
+    #[serde(flatten)]
+    pub stats: CacheStats,
+    /// What clients asked for since the daemon started, and what they got: `total`, and by `protocols`, `clients` and `instances`.
+    #[schema(value_type = Option<Object>)]
+    pub traffic: Option<Traffic>,
 }
 
 impl From<StoreStats> for CacheStats {

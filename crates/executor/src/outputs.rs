@@ -139,9 +139,7 @@ mod tests {
     #[test]
     fn what_a_task_did_not_declare_is_found() {
         let outputs = |paths: &[&str]| {
-            Outputs::new(
-                paths.iter().map(|path| Output { path: (*path).to_owned(), node: Node::Directory }).collect(),
-            )
+            Outputs::new(paths.iter().map(|path| Output { path: (*path).to_owned(), node: Node::Directory }).collect())
         };
         let declared = ["p/out".to_owned(), "p/lib*.a".to_owned(), "top".to_owned()];
         let good = outputs(&["p/out", "p/out/a/b", "p/libx.a", "p/libx.a/in", "top/x"]);

@@ -31,9 +31,9 @@ pub(crate) async fn receive(
     let mut total = 0_u64;
     loop {
         let piece = tokio::time::timeout(limits.idle, pieces.next()).await;
-        let piece = piece.map_err(|_| invalid("nothing came for too long"))?;
+        let piece = piece.map_err(|_| CacheError::TooSlow)?;
         let Some(piece) = piece else { break };
-        let piece = piece.map_err(|_| invalid("the body broke off"))?;
+        let piece = piece.map_err(|error| CacheError::of_body(&error))?;
         total += piece.len() as u64;
         if total > limits.max_blob_bytes {
             return Err(CacheError::TooLarge { limit: limits.max_blob_bytes });
@@ -61,8 +61,13 @@ pub(crate) async fn receive(
 pub(crate) async fn receive_small(service: &CacheService, body: Body, limit: usize) -> Result<Bytes, CacheError> {
     let read = axum::body::to_bytes(body, limit);
     let read = tokio::time::timeout(service.limits().idle, read).await;
-    let read = read.map_err(|_| invalid("nothing came for too long"))?;
-    read.map_err(|_| CacheError::TooLarge { limit: limit as u64 })
+    let read = read.map_err(|_| CacheError::TooSlow)?;
+    read.map_err(|error| {
+        // Whatever is not the client's fault is told by the limit's error.
+        let source = std::error::Error::source(&error);
+        let long = source.and_then(|source| source.downcast_ref::<http_body_util::LengthLimitError>()).is_some();
+        if long { CacheError::TooLarge { limit: limit as u64 } } else { CacheError::of_body(&error) }
+    })
 }
 
 pub(crate) fn invalid(message: &str) -> CacheError {

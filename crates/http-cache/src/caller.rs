@@ -74,6 +74,12 @@ impl Caller {
         self.state.authorize(self.identity.as_ref(), &self.instance, role)
     }
 
+    /// Who calls; what they may do is checked by whoever does it.
+    pub(crate) fn identity(&self) -> Result<Identity, CacheError> {
+        let nobody = || CacheError::Denied { name: "nobody".into(), action: "administrate", instance: String::new() };
+        self.identity.clone().ok_or_else(nobody)
+    }
+
     /// Counts the request.
     pub(crate) fn count(
         &self,

@@ -23,6 +23,7 @@ pub(crate) fn status_of(error: &CacheError) -> StatusCode {
         CacheError::Cas(CasError::DiskFull { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         CacheError::Cas(CasError::ReadOnly { .. }) | CacheError::Denied { .. } => StatusCode::FORBIDDEN,
         CacheError::Cas(CasError::Latched { .. }) | CacheError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+        CacheError::TooSlow => StatusCode::REQUEST_TIMEOUT,
         CacheError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -124,6 +124,7 @@ pub(crate) fn from_cache(error: &CacheError) -> Status {
             Status::invalid_argument(error.to_string())
         }
         CacheError::Denied { .. } => Status::permission_denied(error.to_string()),
+        CacheError::TooSlow => Status::deadline_exceeded(error.to_string()),
         CacheError::Io { .. } | CacheError::Gone => Status::internal(error.to_string()),
     }
 }

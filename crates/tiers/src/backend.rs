@@ -36,6 +36,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Stores a blob from pieces. When they end before the size that the digest says, nothing is to be stored.
     async fn write_pieces(&self, digest: &Digest, pieces: Receiver<Bytes>) -> Result<(), BackendError>;
 
+    /// What was read under this digest is something else: makes room for the right content, if it can.
+    async fn discard(&self, _digest: &Digest) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     /// A result.
     async fn result(&self, key: &EntryKey) -> Result<Option<reapi::ActionResult>, BackendError>;
 

@@ -74,7 +74,10 @@ impl From<CasError> for BackendError {
 impl From<RemoteError> for BackendError {
     fn from(error: RemoteError) -> Self {
         let failure = match &error {
-            RemoteError::Target { .. } | RemoteError::Token | RemoteError::NoCache { .. } => Failure::Denied,
+            RemoteError::Target { .. }
+            | RemoteError::Token
+            | RemoteError::File { .. }
+            | RemoteError::NoCache { .. } => Failure::Denied,
             RemoteError::Connect { .. } => Failure::Unreachable,
             RemoteError::Mismatch { .. } | RemoteError::Answer { .. } => Failure::Damaged,
             RemoteError::Call { status, .. } => match status.code() {

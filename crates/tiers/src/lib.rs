@@ -13,6 +13,7 @@ mod pull;
 mod queue;
 mod reapi;
 mod references;
+mod s3;
 mod tier;
 mod upload;
 
@@ -20,4 +21,5 @@ pub use crate::address::{Credentials, open};
 pub use crate::backend::Backend;
 pub use crate::error::{BackendError, Failure};
 pub use crate::reapi::ReapiBackend;
+pub use crate::s3::{S3Backend, S3Location, Sweep, SweepReport};
 pub use crate::tier::{Pending, Tier, TierOptions, Trouble};

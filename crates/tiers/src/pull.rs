@@ -142,7 +142,13 @@ impl Shared {
         let complete = blobs.len() == digests.len();
         let bytes = blobs.iter().map(|(digest, _)| digest.size()).sum();
         let store = store.clone();
-        blocking(move || store.put_batch(&blobs).into_iter().collect::<Result<(), CasError>>()).await?;
+        let stored = blocking(move || {
+            let outcomes = store.put_batch(&blobs);
+            Ok(blobs.into_iter().map(|(digest, _)| digest).zip(outcomes).collect::<Vec<_>>())
+        });
+        for (digest, outcome) in stored.await? {
+            self.stored(&digest, outcome).await?;
+        }
         self.counters.read_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(complete)
     }
@@ -176,9 +182,23 @@ impl Shared {
         };
         let (there, ()) = futures::future::try_join(reading, writing).await?;
         let Some(writer) = writer.filter(|_| there) else { return Ok(false) };
-        blocking(move || writer.commit()).await?;
+        let committed = blocking(move || Ok(writer.commit())).await?;
+        self.stored(&digest, committed).await?;
         self.counters.read_bytes.fetch_add(digest.size(), Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// What came of storing a blob. One that is not what its digest says is taken away over there, so that it can be written anew.
+    async fn stored(&self, digest: &Digest, outcome: Result<(), CasError>) -> Result<(), BackendError> {
+        let Err(error) = outcome else { return Ok(()) };
+        if matches!(error, CasError::Mismatch { .. }) {
+            // Best effort: it is found again the next time.
+            let _ = self.call(self.backend.discard(digest)).await;
+            let message = format!("{} has other content for {digest}", self.backend.name());
+            return Err(BackendError::new(Failure::Damaged, message)
+                .with_hint("the server or the way to it damages content; nothing of it was used"));
+        }
+        Err(error.into())
     }
 
     async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, BackendError> {

@@ -51,8 +51,8 @@ struct State {
     /// Bytes of those that wait, by key: an item without an entry was forgotten.
     sizes: HashMap<Digest, u64>,
     waiting_bytes: u64,
-    active: u64,
-    active_bytes: u64,
+    /// What is being written.
+    active: Vec<Item>,
     full: bool,
     closed: bool,
 }
@@ -102,8 +102,7 @@ impl Queue {
             let Some(bytes) = state.sizes.remove(&item.key.key) else { continue };
             state.waiting_bytes -= bytes;
             state.full = false;
-            state.active += 1;
-            state.active_bytes += bytes;
+            state.active.push(item.clone());
             if !state.waiting.is_empty() {
                 self.came.notify_one();
             }
@@ -114,8 +113,9 @@ impl Queue {
     /// An item is written or given up.
     pub(crate) fn finished(&self, item: &Item) {
         let mut state = self.state.lock();
-        state.active -= 1;
-        state.active_bytes -= item.bytes;
+        if let Some(index) = state.active.iter().position(|active| active.key == item.key) {
+            state.active.swap_remove(index);
+        }
         drop(state);
         self.done.notify_waiters();
     }
@@ -142,7 +142,8 @@ impl Queue {
 
     pub(crate) fn pending(&self) -> Pending {
         let state = self.state.lock();
-        Pending { results: state.sizes.len() as u64 + state.active, bytes: state.waiting_bytes + state.active_bytes }
+        let active: u64 = state.active.iter().map(|item| item.bytes).sum();
+        Pending { results: (state.sizes.len() + state.active.len()) as u64, bytes: state.waiting_bytes + active }
     }
 
     pub(crate) async fn idle(&self) {
@@ -158,12 +159,13 @@ impl Queue {
         }
     }
 
-    /// Takes nothing more, gives nothing out, and returns what waits.
+    /// Takes nothing more, gives nothing out, and returns what is not written yet.
     pub(crate) fn close(&self) -> Vec<Item> {
         let mut state = self.state.lock();
         state.closed = true;
         let waiting = std::mem::take(&mut state.waiting);
-        let left = waiting.into_iter().filter(|item| state.sizes.contains_key(&item.key.key)).collect();
+        let mut left: Vec<Item> = waiting.into_iter().filter(|item| state.sizes.contains_key(&item.key.key)).collect();
+        left.extend(state.active.iter().cloned());
         state.sizes.clear();
         state.waiting_bytes = 0;
         left

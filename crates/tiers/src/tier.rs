@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use buildnet_cas::Store;
 use buildnet_digest::{Digest, reapi};
 use buildnet_reapi::{Backing, BackingStats, EntryKey};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -47,8 +48,6 @@ pub struct TierOptions {
     pub readers: usize,
     /// Whether what waits outlasts a pause. If not, a far side that is left alone loses what waits.
     pub patient: bool,
-    /// File that keeps what waits over a restart.
-    pub journal: Option<PathBuf>,
 }
 
 impl Default for TierOptions {
@@ -65,7 +64,6 @@ impl Default for TierOptions {
             writers: 4,
             readers: 8,
             patient: true,
-            journal: None,
         }
     }
 }
@@ -126,6 +124,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Set when the far side takes nothing from us.
     pub(crate) read_only: AtomicBool,
+    journal: Mutex<Option<PathBuf>>,
     report: Box<dyn Fn(Trouble) + Send + Sync>,
 }
 
@@ -152,10 +151,7 @@ impl Shared {
     }
 
     /// One call of the far side within the patience, counted, and told to the breaker.
-    pub(crate) async fn call<T>(
-        &self,
-        work: impl Future<Output = Result<T, BackendError>>,
-    ) -> Result<T, BackendError> {
+    pub(crate) async fn call<T>(&self, work: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
         let outcome = tokio::time::timeout(self.options.patience, work).await;
         let outcome = outcome.unwrap_or_else(|_| Err(self.too_slow()));
         if outcome.is_ok() && self.breaker.succeeded() == Change::Resumed {
@@ -196,10 +192,12 @@ impl Tier {
             queue: Queue::new(options.queue_entries, options.queue_bytes),
             counters: Counters::default(),
             read_only: AtomicBool::new(options.writers == 0),
+            journal: Mutex::default(),
             report: Box::new(report),
             options,
         });
-        let workers = (0..shared.options.writers).map(|_| tokio::spawn(upload::work(Arc::clone(&shared))).abort_handle());
+        let workers =
+            (0..shared.options.writers).map(|_| tokio::spawn(upload::work(Arc::clone(&shared))).abort_handle());
         let workers = workers.collect();
         Self { running: Arc::new(Running { shared, workers }) }
     }
@@ -233,11 +231,13 @@ impl Tier {
         self.shared().queue.idle().await;
     }
 
-    /// Takes up what the journal of an earlier process kept, of the results in `store`. Returns how many there were.
-    pub fn resume(&self, store: &Store) -> usize {
+    /// Keeps what waits in this file when the tier is closed, and takes up what an earlier process kept there of the results in
+    /// `store`. Returns how many these were. A process that is killed leaves nothing there: what it had still to write stays in its
+    /// store, and is written when it is stored anew.
+    pub fn keep_journal(&self, journal: &Path, store: &Store) -> usize {
         let shared = self.shared();
-        let Some(journal) = &shared.options.journal else { return 0 };
         let items = crate::queue::read_journal(journal, store);
+        *shared.journal.lock() = Some(journal.to_owned());
         let count = items.len();
         for item in items {
             shared.queue.push(item);
@@ -277,8 +277,9 @@ impl Backing for Tier {
             // Neither what waits nor what is under way is worth holding up the end of a process for longer.
             let _ = tokio::time::timeout(shared.options.patience.min(Duration::from_secs(10)), self.idle()).await;
             let left = shared.queue.close();
-            if let Some(journal) = &shared.options.journal
-                && let Err(error) = crate::queue::write_journal(journal, &left)
+            let journal = shared.journal.lock().clone();
+            if let Some(journal) = journal
+                && let Err(error) = crate::queue::write_journal(&journal, &left)
             {
                 let message = format!("{} results are not written to {}: {error}", left.len(), shared.backend.name());
                 shared.report(Trouble::GivenUp(BackendError::new(Failure::Local, message)));

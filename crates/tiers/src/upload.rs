@@ -134,10 +134,7 @@ impl Shared {
 }
 
 /// The result with every blob that is to be written before it.
-fn gather(
-    item: &Item,
-    function: DigestFunction,
-) -> Result<Option<(reapi::ActionResult, Vec<Digest>)>, BackendError> {
+fn gather(item: &Item, function: DigestFunction) -> Result<Option<(reapi::ActionResult, Vec<Digest>)>, BackendError> {
     let Some(result) = item.store.action_result(&item.key.key)? else { return Ok(None) };
     let mut references = References::of(function, &result)?;
     let mut all = item.extra.clone();

@@ -79,7 +79,7 @@ impl Store {
             )));
         }
         self.check_renamed(ev, var, origin);
-        self.cache.clear();
+        self.forget();
         let keyword = if name.contains(':') { split_keyword(name) } else { None };
         if let Some((base, keyword, overrides)) = keyword {
             let base = Sym::new(base);
@@ -157,9 +157,9 @@ impl Store {
 
     /// Deletes a variable with its flags and override variants.
     pub fn delete(&mut self, var: Sym, origin: Origin) {
-        self.cache.clear();
+        self.forget();
         self.record(var, "del", None, "".into(), origin);
-        self.vars.insert(var, Arc::default());
+        *self.edit(var) = super::Variable::default();
         self.variants.remove(&var);
         self.remove_variants(var);
     }
@@ -180,7 +180,11 @@ impl Store {
         detail: Option<Value>,
         origin: Origin,
     ) -> Result<()> {
-        self.cache.clear();
+        if matches!(flag.as_str(), "_content" | "_defaultval") {
+            self.forget();
+        } else {
+            self.forget_computed();
+        }
         if var.as_str() == "BB_RENAMED_VARIABLES" {
             Arc::make_mut(&mut self.renamed).insert(flag, value.to_text());
         }
@@ -241,7 +245,7 @@ impl Store {
 
     /// Deletes a flag.
     pub fn delete_flag(&mut self, var: Sym, flag: Sym, origin: Origin) {
-        self.cache.clear();
+        self.forget_computed();
         // A weak default goes only together with a value of its own.
         if self.vars.get(&var).is_some_and(|variable| variable.flag(flag).is_some()) {
             self.record(var, "delFlag", Some(flag), "".into(), origin);
@@ -253,7 +257,7 @@ impl Store {
 
     /// Deletes everything but the value.
     pub fn delete_flags(&mut self, var: Sym, origin: Origin) {
-        self.cache.clear();
+        self.forget();
         self.record(var, "delete flags", None, "".into(), origin);
         let content = self.vars.get(&var).and_then(|variable| variable.content.clone());
         let variable = self.edit(var);
@@ -307,7 +311,7 @@ impl Store {
             for keyword in Keyword::ALL {
                 let operations = variable.operations(keyword);
                 if !operations.is_empty() {
-                    self.cache.clear();
+                    self.forget();
                     self.edit(new).operations_mut(keyword).extend(operations.iter().cloned());
                     found = true;
                 }
@@ -315,10 +319,10 @@ impl Store {
         }
         if let Some(variants) = self.variants.get(&old).cloned() {
             found = true;
-            self.variants.insert(new, Arc::default());
+            *self.edit_variants(new) = Arc::default();
             for (full, over) in variants.iter() {
                 let renamed = Sym::new(&full.as_str().replace(old.as_str(), new.as_str()));
-                Arc::make_mut(self.variants.entry(new).or_default()).push((renamed, *over));
+                Arc::make_mut(self.edit_variants(new)).push((renamed, *over));
                 self.rename(ev, *full, renamed, Origin::internal())?;
             }
         }

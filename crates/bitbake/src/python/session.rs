@@ -56,13 +56,13 @@ pub struct Session {
     pub(crate) signer: Option<Generator>,
     /// What was logged and not yet taken.
     pub messages: Vec<Message>,
-    /// How inline expressions were evaluated.
+    /// How inline expressions and functions were evaluated.
     pub evaluations: Evaluations,
     /// Evaluate in Python, too, what was evaluated without it, and compare.
-    check_native: bool,
+    pub(super) check_native: bool,
 }
 
-/// How many inline expressions were evaluated in which way.
+/// How many inline expressions and functions were evaluated in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evaluations {
     /// Without Python.
@@ -114,13 +114,23 @@ impl Session {
             return Ok(());
         }
         self.worker()?;
-        let functions = self.import(&key)?;
+        let functions = self.import(&key, true)?;
         self.libraries.push(key);
         self.shared.add_library(functions);
         Ok(())
     }
 
-    fn import(&mut self, (directory, namespace, modules): &(Text, Text, Vec<String>)) -> Result<Vec<LibraryFunction>> {
+    /// The directories that the layers' libraries are in.
+    pub(super) fn library_directories(&self) -> Vec<Text> {
+        self.libraries.iter().map(|(directory, ..)| Text::clone(directory)).collect()
+    }
+
+    /// Imports a library, and says what is in it if that is wanted.
+    fn import(
+        &mut self,
+        (directory, namespace, modules): &(Text, Text, Vec<String>),
+        describe: bool,
+    ) -> Result<Vec<LibraryFunction>> {
         let modules = modules.iter().map(|m| Value::from(m.as_str())).collect();
         let request = vec![
             "pylib".into(),
@@ -128,6 +138,7 @@ impl Session {
             Value::Str(Arc::clone(directory)),
             Value::Str(Arc::clone(namespace)),
             Value::List(Arc::new(modules)),
+            Value::Bool(describe),
         ];
         let found = self.request(request, &format!("addpylib {directory} {namespace}"))?;
         let Value::List(rows) = found else { return Ok(Vec::new()) };
@@ -211,7 +222,7 @@ impl Session {
             self.known.clear();
             self.known_from = None;
             for library in self.libraries.clone() {
-                self.import(&library)?;
+                self.import(&library, false)?;
             }
         }
         Ok(())
@@ -346,7 +357,6 @@ impl Evaluate for Session {
             }
             return Ok(value);
         }
-        self.evaluations.python += 1;
         self.eval_in_python(store, code, var)
     }
 

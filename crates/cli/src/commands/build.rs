@@ -11,7 +11,7 @@ use crate::terminal::messages::Verbosity;
 use crate::terminal::session::Show;
 
 /// What all tasks take.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line, independent of each other")]
 pub(crate) struct TaskOptions {
     /// Run everything, whatever the caches hold

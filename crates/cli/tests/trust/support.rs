@@ -124,9 +124,9 @@ pub(crate) fn exchange(mut stream: impl Read + Write, request: &str, headers: &s
     let head = format!(
         "{request} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n"
     );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body).unwrap();
-    stream.flush().unwrap();
+    // A refusal may come before all is written, and the connection end with it.
+    let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    let _ = stream.flush();
     let mut answer = Vec::new();
     // A peer that ends TLS without saying so has still said everything when the body's length is known.
     let _ = stream.read_to_end(&mut answer);

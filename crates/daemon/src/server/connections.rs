@@ -17,9 +17,9 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::crowd::{Crowd, Seat};
 use super::guard::Ends;
 use super::tls::{self, Tls};
 
@@ -41,7 +41,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Bounds and encryption of connections.
 #[derive(Clone)]
 pub struct ConnectionOptions {
-    /// Connections served at once; further ones wait in the kernel's queue.
+    /// Connections served at once; a further one takes the place of the one without a request that has been quiet for longest, and
+    /// waits in the kernel's queue where all have requests.
     pub connections: usize,
     /// Requests served at once on one connection (HTTP/2); further ones wait at the client.
     pub requests_per_connection: u32,
@@ -66,24 +67,28 @@ pub async fn serve(
     if options.tls.is_none() && !is_loopback(local) {
         tracing::warn!("without TLS tokens can be read on the network; --tls-cert and --tls-key turn it on");
     }
-    let slots = Arc::new(Semaphore::new(options.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let crowd = Crowd::new(options.connections.max(1));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
             // Waits and tries again when file descriptors run out.
-            (slot, Listener::accept(&mut listener).await)
+            let accepted = Listener::accept(&mut listener).await;
+            (crowd.enter().await, accepted)
         };
-        let (slot, (stream, peer)) = tokio::select! {
+        let (seat, (stream, peer)) = tokio::select! {
             accepted = accepted => accepted,
             () = stop.cancelled() => break,
         };
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let serving = attend(stream, router.clone(), Ends { local, peer }, options.clone(), graceful.watcher());
+        let seat = Arc::new(seat);
+        let (router, options, watcher) = (router.clone(), options.clone(), graceful.watcher());
+        let serving = attend(stream, router, Ends::new(local, peer), options, Arc::clone(&seat), watcher);
         tokio::spawn(async move {
-            serving.await;
-            drop(slot);
+            tokio::select! {
+                () = serving => {}
+                () = seat.ended(HEADER_TIMEOUT) => tracing::debug!(%peer, "a connection that is quiet or slow is closed"),
+            }
         });
     }
     drop(listener);
@@ -92,15 +97,24 @@ pub async fn serve(
 }
 
 /// Serves one connection to its end.
-async fn attend(stream: TcpStream, router: Router, ends: Ends, options: ConnectionOptions, watcher: Watcher) {
+async fn attend(
+    stream: TcpStream,
+    router: Router,
+    ends: Ends,
+    options: ConnectionOptions,
+    seat: Arc<Seat>,
+    watcher: Watcher,
+) {
     let requests = options.requests_per_connection;
     let Some(tls) = &options.tls else {
-        return converse(stream, router, ends, None, requests, watcher).await;
+        return converse(stream, router, ends, None, requests, seat, watcher).await;
     };
     match speaks_tls(&stream).await {
         Some(true) => {}
         // What passes between processes of one machine needs no secrecy from it; tokens are asked for all the same.
-        Some(false) if is_loopback(ends.peer) => return converse(stream, router, ends, None, requests, watcher).await,
+        Some(false) if is_loopback(ends.peer) => {
+            return converse(stream, router, ends, None, requests, seat, watcher).await;
+        }
         Some(false) => {
             tracing::debug!(peer = %ends.peer, "connection without TLS refused");
             return;
@@ -110,7 +124,7 @@ async fn attend(stream: TcpStream, router: Router, ends: Ends, options: Connecti
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = tls::shown(stream.get_ref().1);
-            converse(stream, router, ends, certificate, requests, watcher).await;
+            converse(stream, router, ends, certificate, requests, seat, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %ends.peer, %error, "no TLS agreed on"),
         Err(_) => tracing::debug!(peer = %ends.peer, "no TLS agreed on in time"),
@@ -137,6 +151,7 @@ async fn converse<S>(
     ends: Ends,
     certificate: Option<ClientCertificate>,
     requests: u32,
+    seat: Arc<Seat>,
     watcher: Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -151,15 +166,19 @@ async fn converse<S>(
         .max_concurrent_streams(requests)
         .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
     let router = TowerToHyperService::new(router);
+    let peer = ends.peer;
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ends);
+        request.extensions_mut().insert(ends.clone());
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        router.call(request)
+        request.extensions_mut().insert(seat.hangup().clone());
+        let underway = seat.request();
+        let answer = router.call(request);
+        async move { answer.await.map(|response| underway.until_sent(response)) }
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(served).await {
-        tracing::debug!(peer = %ends.peer, %error, "connection ended");
+        tracing::debug!(%peer, %error, "connection ended");
     }
 }

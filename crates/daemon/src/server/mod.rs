@@ -5,8 +5,10 @@
 //! the checks of [`guard`].
 
 pub mod access;
+pub mod backing;
 pub mod caches;
 pub mod connections;
+mod crowd;
 pub mod guard;
 pub mod metrics;
 pub mod openapi;
@@ -18,6 +20,7 @@ pub mod state;
 pub mod tls;
 
 pub use access::{Access, AccessError, AccessOptions};
+pub use backing::backing;
 pub use caches::{CacheServing, caches};
 pub use connections::{ConnectionOptions, serve};
 pub use refresh::refresh;

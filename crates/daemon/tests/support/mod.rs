@@ -17,9 +17,7 @@ use buildnet_daemon::server::{Access, AccessOptions, App, ConnectionOptions, rou
 use buildnet_daemon::service::local::{open_history, open_store};
 use buildnet_daemon::service::{BuildRequest, Job, Service, ServiceOptions, Workbench};
 use buildnet_engine::build::{ActionSpec, EnvSource, Plan};
-use buildnet_event::{
-    BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier, TierCounts,
-};
+use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskSummary, Tier, TierCounts};
 use buildnet_history::HistoryStore;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -111,21 +109,10 @@ impl Workbench for Bench {
 
 fn instant(task: &TaskName) -> TaskSummary {
     TaskSummary {
-        task: task.clone(),
-        outcome: TaskOutcome::Success,
         tier: Some(Tier::Instant),
         duration_us: 10,
         execution_us: 100,
-        key: None,
-        exit_code: None,
-        error: None,
-        hint: None,
-        log_path: None,
-        log_tail: None,
-        reason: None,
-        usage: TaskUsage::default(),
-        attempts: 0,
-        dependencies: Vec::new(),
+        ..TaskSummary::new(task.clone(), Vec::new())
     }
 }
 

@@ -175,7 +175,7 @@ fn escape(name: &str) -> String {
     for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                escaped.push(char::from(byte))
+                escaped.push(char::from(byte));
             }
             // Writing to a string cannot fail.
             _ => drop(write!(escaped, "%{byte:02X}")),

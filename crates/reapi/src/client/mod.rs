@@ -2,6 +2,7 @@
 
 mod error;
 mod target;
+mod tls;
 mod transfer;
 
 use std::collections::HashMap;
@@ -16,11 +17,12 @@ use reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 pub use self::error::RemoteError;
 pub use self::target::Target;
+pub use self::tls::TlsOptions;
 
 /// Largest batch when the server names no limit, in bytes: gRPC's default message size, less room for the digests.
 const DEFAULT_BATCH: u64 = (4 << 20) - (64 << 10);
@@ -67,6 +69,11 @@ impl RemoteCache {
     /// Connects to `grpc://host:port[/instance]`, or the same with `grpcs` for TLS, and asks what the server can do. `token` is
     /// sent as a bearer token. Servers are trusted as the machine's certificates say.
     pub async fn connect(target: &str, token: Option<&str>) -> Result<Self, RemoteError> {
+        Self::connect_with(target, token, &TlsOptions::default()).await
+    }
+
+    /// As [`RemoteCache::connect`], with other authorities or a certificate of our own.
+    pub async fn connect_with(target: &str, token: Option<&str>, tls: &TlsOptions) -> Result<Self, RemoteError> {
         let Target { secure, authority, instance } = target.parse()?;
         let scheme = if secure { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
@@ -81,7 +88,7 @@ impl RemoteCache {
             .tcp_nodelay(true);
         if secure {
             let failed = |source| RemoteError::Connect { authority: authority.clone(), source };
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(failed)?;
+            endpoint = endpoint.tls_config(tls.config()?).map_err(failed)?;
         }
         let channel =
             endpoint.connect().await.map_err(|source| RemoteError::Connect { authority: authority.clone(), source })?;

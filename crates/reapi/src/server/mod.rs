@@ -42,6 +42,8 @@ pub fn router(service: CacheService) -> Router {
     let router = mount(router, CapabilitiesServer::new(capabilities::Capabilities::new(service.clone())));
     let router = mount(router, cas);
     let router = mount(router, actions);
+    let read = axum::routing::post(byte_stream::read::serve).with_state(service.clone());
+    let router = router.route("/google.bytestream.ByteStream/Read", read);
     let router = mount(router, streams);
     let router = mount(router, FetchServer::new(assets.clone()).max_decoding_message_size(size));
     let router = mount(router, PushServer::new(assets).max_decoding_message_size(size));

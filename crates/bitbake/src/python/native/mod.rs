@@ -7,6 +7,7 @@
 
 mod compile;
 mod functions;
+pub(super) mod paths;
 mod program;
 mod run;
 mod text;
@@ -14,7 +15,9 @@ mod text;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-pub(super) use program::Program;
+pub(super) use compile::comparison;
+pub(super) use program::{Comparison, Method, Program};
+pub(super) use text::{method as text_method, words};
 use rustc_hash::FxHashMap;
 
 use super::Session;

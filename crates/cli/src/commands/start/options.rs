@@ -38,6 +38,9 @@ pub(super) struct ServingArgs {
     /// Serve BitBake's hash equivalence over TCP, too
     #[arg(long, value_name = "ADDR", env = "BUILDNET_HASH_EQUIVALENCE")]
     hash_equivalence: Option<SocketAddr>,
+    /// Larger cache behind this one, read through and written back: s3://bucket/prefix, grpc://host:9876/main
+    #[arg(long, value_name = "URL", env = "BUILDNET_BACKING")]
+    backing: Option<String>,
 }
 
 /// What may be done without a token.
@@ -57,6 +60,7 @@ pub(super) struct Serving {
     pub(super) limits: Limits,
     pub(super) overlays: Vec<Overlay>,
     pub(super) hash_equivalence: Option<SocketAddr>,
+    pub(super) backing: Option<String>,
 }
 
 impl ServingArgs {
@@ -79,6 +83,9 @@ impl ServingArgs {
         }
         if let Some(address) = self.hash_equivalence {
             arguments.extend(["--hash-equivalence".into(), address.to_string().into()]);
+        }
+        if let Some(address) = &self.backing {
+            arguments.extend(["--backing".into(), address.into()]);
         }
         Ok(arguments)
     }
@@ -122,7 +129,8 @@ impl ServingArgs {
                 overlays.into_iter().map(|(prefix, parent)| overlay(prefix, parent)).collect::<Result<_, _>>()?
             }
         };
-        Ok(Serving { listen, access, connections, limits, overlays, hash_equivalence })
+        let backing = self.backing.clone().filter(|address| !address.is_empty());
+        Ok(Serving { listen, access, connections, limits, overlays, hash_equivalence, backing })
     }
 }
 

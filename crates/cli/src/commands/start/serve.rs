@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::process::Lock;
-use buildnet_daemon::server::{Access, App, CacheServing, caches, refresh, router, serve};
+use buildnet_daemon::server::{Access, App, CacheServing, backing, caches, refresh, router, serve};
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
+use buildnet_reapi::Backing as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,10 @@ use crate::output::print;
 /// Events that the daemon holds for clients that are slow or come back.
 const EVENTS: usize = 65_536;
 
+/// Files that the daemon may want to have open. No more, since what it runs inherits the limit, and some programs go through all that
+/// they could have open.
+const FILES: u64 = 16_384;
+
 /// Serves until it is stopped. `quietly` without a greeting.
 pub(super) async fn until_stopped(
     serving: Serving,
@@ -24,6 +30,7 @@ pub(super) async fn until_stopped(
     quietly: bool,
     context: &Context,
 ) -> Result<(), ErrorReport> {
+    raise_file_limit();
     let wanted = access.listen();
     // A port that the kernel chooses is nobody else's.
     let mut lock = if wanted.port() == 0 { None } else { Some(lock_of(wanted, context)?) };
@@ -44,13 +51,15 @@ pub(super) async fn until_stopped(
     };
     let equivalence_address = equivalence.as_ref().and_then(|listener| listener.local_addr().ok());
     let (cache_dir, environment) = (context.cache_dir.clone(), environment());
+    let backing = serving.backing.as_deref().map(|address| backing(address, &environment)).transpose()?;
     let workbench = LocalWorkbench::new(LocalOptions { cache_dir, watch: true, environment });
     let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };
     let service = Service::new(workbench, options);
     let stop = CancellationToken::new();
     let app = App::new(service.clone(), access.clone().at(address), stop.clone());
     let Serving { connections, limits, overlays, .. } = serving;
-    let caches = caches(&app, CacheServing { limits, overlays, hash_equivalence: equivalence })?;
+    let caches =
+        caches(&app, CacheServing { limits, overlays, hash_equivalence: equivalence, backing: backing.clone() })?;
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
     tokio::spawn(refresh(access.clone(), connections.tls.clone(), service.bus().clone()));
     tokio::spawn(stop_on_signals(service, stop.clone()));
@@ -64,8 +73,21 @@ pub(super) async fn until_stopped(
         print(&text)?;
     }
     let served = serve(listener, router(app).merge(caches), connections, stop).await;
+    if let Some(backing) = backing {
+        backing.close().await;
+    }
     drop(lock);
     served.map_err(|error| ErrorReport::environment("the daemon broke off").because(&error))
+}
+
+/// Lets the daemon open as many files as its connections and the store need: many systems begin with 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if limit.current.is_some_and(|current| current < raised) {
+        // Without it fewer connections are served, which is told when files run out.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
+    }
 }
 
 fn lock_of(address: SocketAddr, context: &Context) -> Result<Lock, ErrorReport> {

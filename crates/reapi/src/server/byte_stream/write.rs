@@ -11,7 +11,7 @@ use crate::access::{Identity, Role};
 use crate::compress::Compressor;
 use crate::metrics::Outcome;
 use crate::resource::Resource;
-use crate::status::from_cache;
+use crate::status::{from_cache, from_cas};
 
 /// Every so many messages, look whether somebody else has finished the same blob.
 const LOOK_EVERY: u32 = 32;
@@ -40,8 +40,8 @@ pub(super) async fn write(
     if whole_at_once {
         call.received = first.data.len() as u64;
         let data = Bytes::from(first.data);
-        let stored = call.service().run(move |service| Ok(service.store().put_expected(&digest, &data)?)).await;
-        stored.map_err(|error| from_cache(&error))?;
+        let stored = call.service().put_blobs(vec![(digest, data)]).await.map_err(|error| from_cache(&error))?;
+        stored.into_iter().collect::<Result<(), _>>().map_err(|error| from_cas(&error))?;
         after_finish(call, &mut requests, &name).await?;
         return Ok(whole(&resource));
     }
