@@ -386,15 +386,18 @@ impl Session {
         };
         let mut script = std::mem::take(&mut self.current().script);
         let done = std::mem::take(&mut self.current().done);
-        let repeated = script.iter().take(done).skip(taken).any(|(request, _)| {
-            !is_read(request.first().and_then(Value::as_str).unwrap_or_default())
-        });
+        let repeated = script
+            .iter()
+            .take(done)
+            .skip(taken)
+            .any(|(request, _)| !is_read(request.first().and_then(Value::as_str).unwrap_or_default()));
         script.truncate(taken);
         if self.current().sound {
             self.current().trace.extend(script);
         }
         // Python does not do what was done in its name: nothing that comes now can be right.
-        let mut refusal = repeated.then(|| Answer::Refused("fatal", "Python disagrees with what was run without it".into()));
+        let mut refusal =
+            repeated.then(|| Answer::Refused("fatal", "Python disagrees with what was run without it".into()));
         if let Some(Value::List(writes)) = writes {
             for write in writes.iter() {
                 let Value::Tuple(parts) = write else { continue };

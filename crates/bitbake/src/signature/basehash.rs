@@ -64,7 +64,8 @@ impl Generator {
                 found.push((name, signature));
             }
         }
-        let mut order: Vec<(u128, &str, u32)> = (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
+        let mut order: Vec<(u128, &str, u32)> =
+            (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
         order.sort_unstable();
         for (number, (.., at)) in (0..).zip(&order) {
             self.numbers.set(found[*at as usize].0, number);

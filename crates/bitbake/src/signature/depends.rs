@@ -253,12 +253,7 @@ impl Generator {
         VarSignature { depends, value, kind: ValueKind::Text }
     }
 
-    fn flag<V: DataView>(
-        &mut self,
-        view: &mut V,
-        var: Sym,
-        flag: Sym,
-    ) -> Result<VarSignature, V::Error> {
+    fn flag<V: DataView>(&mut self, view: &mut V, var: Sym, flag: Sym) -> Result<VarSignature, V::Error> {
         if flag == FLAGS.vardepvalueexclude {
             return Ok(self.nothing.clone());
         }

@@ -48,7 +48,8 @@ fn daemon(place: &Place, arguments: &[&str]) -> (Daemon, String) {
 }
 
 fn report(taskhash: &str, unihash: &str) -> Value {
-    let report = json!({ "method": "m", "taskhash": taskhash, "outhash": "o", "unihash": unihash.repeat(64), "PN": "zlib" });
+    let report =
+        json!({ "method": "m", "taskhash": taskhash, "outhash": "o", "unihash": unihash.repeat(64), "PN": "zlib" });
     json!({ "report": report })
 }
 

@@ -28,7 +28,8 @@ fn blobs_and_connections_are_bounded_as_configured() {
 #[test]
 fn limits_that_make_no_sense_are_told() {
     let place = Place::new();
-    for (limits, what) in [("connections: 0", "nobody would be served"), ("message: 1KiB", "between 4 MiB and 256 MiB")] {
+    for (limits, what) in [("connections: 0", "nobody would be served"), ("message: 1KiB", "between 4 MiB and 256 MiB")]
+    {
         place.write("buildnet.yaml", &format!("daemon: {{limits: {{{limits}}}}}\n"));
         let output = place.program().args(["start", "--listen", "127.0.0.1:0"]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));

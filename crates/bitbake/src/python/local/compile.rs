@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rustpython_ruff_python_ast::{
-    Comprehension, Expr, FStringPart, InterpolatedStringElement, Number, Operator as PythonOperator, Parameters,
-    Stmt, StmtFunctionDef, UnaryOp,
+    Comprehension, Expr, FStringPart, InterpolatedStringElement, Number, Operator as PythonOperator, Parameters, Stmt,
+    StmtFunctionDef, UnaryOp,
 };
 use rustpython_ruff_python_parser::{parse_expression, parse_module};
 
@@ -49,7 +49,14 @@ pub(super) fn expression(text: &str) -> Option<Function> {
     compiler.scopes.push(Scope { names: vec!["d".into()] });
     let body = vec![Statement::Return(Some(compiler.expression(&parsed.syntax().body)?))];
     let slots = compiler.scopes.pop()?.names.len();
-    Some(Function { name: "<expression>".into(), parameters: vec![("d".into(), None)], rest: false, slots, body, uses: Uses::default() })
+    Some(Function {
+        name: "<expression>".into(),
+        parameters: vec![("d".into(), None)],
+        rest: false,
+        slots,
+        body,
+        uses: Uses::default(),
+    })
 }
 
 fn compiler() -> Compiler {
@@ -136,16 +143,16 @@ impl Compiler {
                 body: self.block(&each.body)?,
                 other: self.block(&each.orelse)?,
             },
-            Stmt::Return(result) => {
-                Statement::Return(match result.value.as_deref() {
-                    Some(value) => Some(self.expression(value)?),
-                    None => None,
-                })
-            }
+            Stmt::Return(result) => Statement::Return(match result.value.as_deref() {
+                Some(value) => Some(self.expression(value)?),
+                None => None,
+            }),
             Stmt::Break(_) => Statement::Break,
             Stmt::Continue(_) => Statement::Continue,
             Stmt::Pass(_) => Statement::Pass,
-            Stmt::Import(import) if import.names.iter().all(|name| is_module(name.name.as_str(), name.asname.is_some())) => {
+            Stmt::Import(import)
+                if import.names.iter().all(|name| is_module(name.name.as_str(), name.asname.is_some())) =>
+            {
                 Statement::Pass
             }
             Stmt::FunctionDef(definition) => {
@@ -156,7 +163,10 @@ impl Compiler {
                 Some(Expr::Call(call))
                     if raise.cause.is_none()
                         && call.arguments.keywords.is_empty()
-                        && matches!(dotted(&call.func).as_deref(), Some("bb.parse.SkipRecipe" | "bb.parse.SkipPackage")) =>
+                        && matches!(
+                            dotted(&call.func).as_deref(),
+                            Some("bb.parse.SkipRecipe" | "bb.parse.SkipPackage")
+                        ) =>
                 {
                     let [reason] = &*call.arguments.args else { return None };
                     Statement::Skip(self.expression(reason)?)
@@ -179,7 +189,9 @@ impl Compiler {
     fn target(&mut self, expr: &Expr) -> Option<Target> {
         Some(match expr {
             Expr::Name(name) => Target::Slot(self.own_slot(name.id.as_str())?),
-            Expr::Tuple(tuple) => Target::Tuple(tuple.elts.iter().map(|part| self.target(part)).collect::<Option<_>>()?),
+            Expr::Tuple(tuple) => {
+                Target::Tuple(tuple.elts.iter().map(|part| self.target(part)).collect::<Option<_>>()?)
+            }
             Expr::Subscript(subscript) if !subscript.slice.is_slice_expr() => {
                 Target::Index(self.expression(&subscript.value)?, self.expression(&subscript.slice)?)
             }
@@ -231,9 +243,7 @@ impl Compiler {
                 self.expression(&choice.body)?,
                 self.expression(&choice.orelse)?,
             ])),
-            Expr::BinOp(op) => {
-                Expression::Binary(operator(op.op)?, self.boxed(&op.left)?, self.boxed(&op.right)?)
-            }
+            Expr::BinOp(op) => Expression::Binary(operator(op.op)?, self.boxed(&op.left)?, self.boxed(&op.right)?),
             Expr::Compare(compare) => {
                 let left = self.boxed(&compare.left)?;
                 let pairs = compare.ops.iter().zip(&compare.comparators);
@@ -363,7 +373,8 @@ impl Compiler {
 
     /// Ends the scope of a comprehension's names: those after the first so many.
     fn forget(&mut self, first: usize) {
-        for name in self.scopes.iter_mut().next_back().into_iter().flat_map(|scope| scope.names.iter_mut().skip(first)) {
+        for name in self.scopes.iter_mut().next_back().into_iter().flat_map(|scope| scope.names.iter_mut().skip(first))
+        {
             *name = "".into();
         }
     }
@@ -535,7 +546,9 @@ pub(super) fn module_constant(text: &str, name: &str) -> Option<Value> {
         match stmt {
             Stmt::Import(_) | Stmt::Expr(_) => continue,
             Stmt::ImportFrom(import) if import.names.iter().all(|alias| alias.name.as_str() != "*") => {
-                names.extend(import.names.iter().map(|alias| Text::from(alias.asname.as_ref().unwrap_or(&alias.name).as_str())));
+                names.extend(
+                    import.names.iter().map(|alias| Text::from(alias.asname.as_ref().unwrap_or(&alias.name).as_str())),
+                );
             }
             Stmt::ClassDef(class) => names.push(class.name.as_str().into()),
             // A function may say `global`: what does so is not constant.

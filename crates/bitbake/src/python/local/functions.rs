@@ -87,7 +87,9 @@ impl Machine<'_> {
             // Too detailed for anyone to be shown.
             ("bb.debug", [Object::Int(_), Object::Str(_)]) => Ok(Object::None),
             ("bb.build.deltask", [Object::Str(task), Object::Store(store)]) => self.delete_task(*store, task),
-            ("bb.fetch.get_hashvalue" | "bb.fetch2.get_hashvalue", [Object::Store(store)]) => self.source_revisions(*store),
+            ("bb.fetch.get_hashvalue" | "bb.fetch2.get_hashvalue", [Object::Store(store)]) => {
+                self.source_revisions(*store)
+            }
             ("bb.fetch.get_checksum_file_list" | "bb.fetch2.get_checksum_file_list", [Object::Store(store)]) => {
                 self.local_sources(*store)
             }
@@ -95,17 +97,25 @@ impl Machine<'_> {
             ("bb.fetch.decodeurl" | "bb.fetch2.decodeurl", [Object::Str(text)]) => decode(text),
             ("os.path.exists", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && Path::new(&**path).exists())),
             ("os.path.isdir", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && Path::new(&**path).is_dir())),
-            ("os.path.isfile", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && Path::new(&**path).is_file())),
+            ("os.path.isfile", [Object::Str(path)]) => {
+                Ok(Object::Bool(is_plain(path)? && Path::new(&**path).is_file()))
+            }
             ("os.path.realpath", [Object::Str(path)]) => self.real_path(path),
-            ("os.path.basename", [Object::Str(path)]) => Ok(Object::Str(path.rsplit('/').next().unwrap_or_default().into())),
+            ("os.path.basename", [Object::Str(path)]) => {
+                Ok(Object::Str(path.rsplit('/').next().unwrap_or_default().into()))
+            }
             ("os.path.dirname", [Object::Str(path)]) => Ok(Object::Str(paths::dirname(path).into())),
             ("os.path.normpath", [Object::Str(path)]) => Ok(Object::Str(paths::normpath(path).into())),
             ("os.path.join", [_, ..]) => {
                 let parts = super::run::texts(&plain)?;
                 paths::join(&parts).map_err(|_| Stop::Python).and_then(|value| Object::of(&value))
             }
-            ("re.match", [Object::Str(pattern), Object::Str(text)]) => found(self.pattern(pattern)?.as_ref(), text, true),
-            ("re.search", [Object::Str(pattern), Object::Str(text)]) => found(self.pattern(pattern)?.as_ref(), text, false),
+            ("re.match", [Object::Str(pattern), Object::Str(text)]) => {
+                found(self.pattern(pattern)?.as_ref(), text, true)
+            }
+            ("re.search", [Object::Str(pattern), Object::Str(text)]) => {
+                found(self.pattern(pattern)?.as_ref(), text, false)
+            }
             // Words of a package list, where a reference with code in it would be one: without any it is white space alone.
             ("re.split", [Object::Str(pattern), Object::Str(text)])
                 if **pattern == *r"\${@(?:{.*?}|.)+?}|\s" && !text.contains("${@") && words(text).is_some() =>

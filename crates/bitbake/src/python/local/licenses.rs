@@ -96,7 +96,8 @@ mod tests {
         for plain in ["MIT", "GPL-2.0-only AND MIT", "(MIT OR bsd-3-clause) AND GPL-2.0-only", "((MIT))"] {
             assert!(is_plain(&licenses, plain), "{plain}");
         }
-        for odd in ["", "MIT MIT", "MIT AND", "(MIT", "MIT)", "MIT & MIT", "MIT and MIT", "GPLv2", "MIT\n", "AND", "()"] {
+        for odd in ["", "MIT MIT", "MIT AND", "(MIT", "MIT)", "MIT & MIT", "MIT and MIT", "GPLv2", "MIT\n", "AND", "()"]
+        {
             assert!(!is_plain(&licenses, odd), "{odd}");
         }
     }

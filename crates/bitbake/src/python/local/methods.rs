@@ -42,7 +42,13 @@ impl Machine<'_> {
     }
 
     /// `of.name(…)`.
-    pub(super) fn method(&mut self, of: &Object, name: &str, plain: Vec<Object>, named: Vec<(Text, Object)>) -> Outcome {
+    pub(super) fn method(
+        &mut self,
+        of: &Object,
+        name: &str,
+        plain: Vec<Object>,
+        named: Vec<(Text, Object)>,
+    ) -> Outcome {
         if let Object::Store(store) = of {
             return self.store_method(*store, name, &plain, &named);
         }
@@ -107,8 +113,12 @@ fn on_text(text: &Text, name: &str, arguments: &[Object]) -> Outcome {
             };
             return Ok(Object::Tuple(Rc::new([before, by, after].map(|part| Object::Str(part.into())).to_vec())));
         }
-        ("removeprefix", [Object::Str(part)]) => return Ok(Object::Str(text.strip_prefix(&**part).unwrap_or(text).into())),
-        ("removesuffix", [Object::Str(part)]) => return Ok(Object::Str(text.strip_suffix(&**part).unwrap_or(text).into())),
+        ("removeprefix", [Object::Str(part)]) => {
+            return Ok(Object::Str(text.strip_prefix(&**part).unwrap_or(text).into()));
+        }
+        ("removesuffix", [Object::Str(part)]) => {
+            return Ok(Object::Str(text.strip_suffix(&**part).unwrap_or(text).into()));
+        }
         _ => {}
     }
     let method = Method::of(name, arguments.len()).ok_or(Stop::Python)?;

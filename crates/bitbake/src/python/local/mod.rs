@@ -93,7 +93,9 @@ impl Functions {
             return known.clone();
         }
         let file = format!("{}.py", module.replace('.', "/"));
-        let mut texts = directories.iter().filter_map(|directory| std::fs::read_to_string(Path::new(&**directory).join(&file)).ok());
+        let mut texts = directories
+            .iter()
+            .filter_map(|directory| std::fs::read_to_string(Path::new(&**directory).join(&file)).ok());
         // Which of several files Python would import, Python knows.
         let text = texts.next().filter(|_| texts.next().is_none());
         let value = text.and_then(|text| compile::module_constant(&text, name));

@@ -384,11 +384,7 @@ impl<'a> Machine<'a> {
         expressions.iter().map(|expression| self.value(frame, expression)).collect()
     }
 
-    fn arguments(
-        &mut self,
-        frame: &Rc<Frame>,
-        arguments: &Arguments,
-    ) -> Outcome<(Vec<Object>, Vec<(Text, Object)>)> {
+    fn arguments(&mut self, frame: &Rc<Frame>, arguments: &Arguments) -> Outcome<(Vec<Object>, Vec<(Text, Object)>)> {
         let plain = self.values(frame, &arguments.plain)?;
         let mut named = Vec::new();
         for (name, value) in &arguments.named {

@@ -113,7 +113,8 @@ impl Machine<'_> {
             ("delVarFlag", 2) => self.delete_flag(store, &text(0)?, &text(1)?),
             ("getVarFlags", 1) => {
                 let none = Value::List(Arc::default());
-                let flags = self.ask(vec!["flags".into(), number(store), Value::Str(text(0)?), none, Value::Bool(false)])?;
+                let flags =
+                    self.ask(vec!["flags".into(), number(store), Value::Str(text(0)?), none, Value::Bool(false)])?;
                 Ok(if flags.truth()? { flags } else { Object::None })
             }
             ("setVarFilter", 2) => {

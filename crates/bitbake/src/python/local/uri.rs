@@ -56,7 +56,9 @@ mod tests {
         assert_eq!(uri.parameters, [("protocol".into(), Some("https".into())), ("nobranch".into(), None)]);
         let file = Uri::parse("file://fix.patch").unwrap_or_else(|_| panic!("a plain URL"));
         assert_eq!((&*file.host, &*file.path), ("", "fix.patch"));
-        for odd in ["x", "https://u@a/b", "https://a:80/b", "https://A/b", "https://a/b?c", "https://a/%20", "Git://a/b"] {
+        for odd in
+            ["x", "https://u@a/b", "https://a:80/b", "https://A/b", "https://a/b?c", "https://a/%20", "Git://a/b"]
+        {
             assert!(Uri::parse(odd).is_err(), "{odd}");
         }
     }

@@ -14,11 +14,11 @@ mod text;
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 pub(super) use compile::comparison;
+use parking_lot::RwLock;
 pub(super) use program::{Comparison, Method, Program};
-pub(super) use text::{method as text_method, words};
 use rustc_hash::FxHashMap;
+pub(super) use text::{method as text_method, words};
 
 use super::Session;
 use crate::data::Store;

@@ -1,5 +1,6 @@
 //! `buildnet bitbake env`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use buildnet_bitbake::config;
@@ -85,7 +86,11 @@ pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
 
 fn recipe_store(name: &str, place: &Place, bench: &Workbench) -> Result<Store, Stop> {
     let mut session = bench.dir.session(false);
-    let by_file = name.ends_with(".bb").then(|| bench.recipe_matching(name, &place.build_dir).ok()).flatten();
+    let by_file = Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "bb")
+        .then(|| bench.recipe_matching(name, &place.build_dir).ok())
+        .flatten();
     let found = match by_file {
         Some((index, variant)) => {
             let file = &bench.dir.recipes()[index];
