@@ -39,6 +39,9 @@ def main():
     import bb.siggen
     import bb.utils
 
+    import buildnet_seen
+
+    buildnet_seen.watch(sys.argv[1:])
     bb.data_smart.DataSmart = buildnet_bridge.DataSmart
     bb.data._dict_type = buildnet_bridge.DataSmart
     logger = logging.getLogger("BitBake")

@@ -66,6 +66,7 @@ pub mod data;
 pub mod error;
 pub mod graph;
 pub mod metadata;
+pub mod persist;
 pub mod python;
 pub mod recipe;
 pub mod scan;

@@ -48,6 +48,8 @@ pub struct BuildDir {
     recipes: Vec<RecipeFile>,
     library: Arc<Library>,
     ignored: Vec<Sym>,
+    /// The variables that the user's environment sets, where he stands aside.
+    user_settings: Vec<(String, String)>,
 }
 
 impl BuildDir {
@@ -92,7 +94,9 @@ impl BuildDir {
         let library = Arc::new(library(&mut session, &mut store)?);
         let ignored =
             store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
-        Ok(Self { store, session, layers, recipes, library, ignored })
+        let user_settings = approved(&options.environment).into_iter().map(|(name, value, _)| (name, value));
+        let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
+        Ok(Self { store, session, layers, recipes, library, ignored, user_settings })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
@@ -100,6 +104,11 @@ impl BuildDir {
         let mut session = self.session.fork();
         session.signer = sign.then(|| Generator::new(Arc::clone(&self.library), self.ignored.iter().copied()));
         session
+    }
+
+    /// The variables that the user's environment sets, `PWD` aside.
+    pub(crate) fn user_settings(&self) -> &[(String, String)] {
+        &self.user_settings
     }
 
     /// `BB_BASEHASH_IGNORE_VARS`: what no hash covers.

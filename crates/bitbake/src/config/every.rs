@@ -7,6 +7,7 @@ use super::base::BuildDir;
 use super::layers::RecipeFile;
 use crate::error::{Error, Result};
 use crate::metadata::Finalised;
+use crate::persist::Seen;
 use crate::python::{Message, Session};
 
 /// Evaluation recurses as deep as variables refer to each other.
@@ -30,6 +31,8 @@ pub struct Outcome<T> {
     pub variants: Result<Vec<T>>,
     /// What was logged meanwhile.
     pub messages: Vec<Message>,
+    /// What was looked at meanwhile, outside the datastores.
+    pub seen: Vec<Seen>,
 }
 
 impl BuildDir {
@@ -50,6 +53,7 @@ impl BuildDir {
                 let mut session = self.session(options.sign);
                 while let Some(&index) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let file = &self.recipes()[index];
+                    session.seen.clear();
                     let variants = self.read_recipe(&mut session, file, None).and_then(|variants| {
                         variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
                     });
@@ -58,7 +62,7 @@ impl BuildDir {
                     if !printed.trim().is_empty() {
                         messages.push(Message { level: 20, text: format!("printed: {}", printed.trim()) });
                     }
-                    let outcome = Outcome { recipe: index, variants, messages };
+                    let outcome = Outcome { recipe: index, variants, messages, seen: session.seen.drain().collect() };
                     outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(outcome);
                 }
             };
@@ -75,6 +79,7 @@ impl BuildDir {
             recipe: *index,
             variants: Err(Error::Worker("a reading thread ended early".into())),
             messages: Vec::new(),
+            seen: Vec::new(),
         };
         if outcomes.len() < all.len() {
             let done: std::collections::HashSet<usize> = outcomes.iter().map(|outcome| outcome.recipe).collect();

@@ -22,7 +22,7 @@ pub struct Layer {
 }
 
 /// A recipe's file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RecipeFile {
     /// Its path.
     pub path: String,

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::config::{BuildDir, Pattern};
 use crate::data::Store;
@@ -13,9 +14,9 @@ use crate::version;
 /// All recipes, by what they provide. A recipe is named by its index.
 pub struct Universe {
     /// The recipes that are not skipped.
-    pub recipes: Vec<RecipeInfo>,
+    pub recipes: Vec<Arc<RecipeInfo>>,
     /// Those that are.
-    pub skipped: Vec<RecipeInfo>,
+    pub skipped: Vec<Arc<RecipeInfo>>,
     providers: HashMap<String, Vec<usize>>,
     runtime_providers: HashMap<String, Vec<usize>>,
     packages: HashMap<String, Vec<usize>>,
@@ -34,11 +35,12 @@ pub struct Universe {
 
 impl Universe {
     /// Indexes recipes under a build directory's preferences.
-    pub fn new(dir: &BuildDir, recipes: Vec<RecipeInfo>) -> Result<Self> {
+    pub fn new(dir: &BuildDir, recipes: impl IntoIterator<Item = impl Into<Arc<RecipeInfo>>>) -> Result<Self> {
         let mut session = dir.session(false);
         let mut store = dir.store.copy();
         store.expand_keys(&mut session)?;
-        let (skipped, recipes): (Vec<_>, Vec<_>) = recipes.into_iter().partition(|recipe| recipe.skipped.is_some());
+        let (skipped, recipes): (Vec<_>, Vec<_>) = 
+            recipes.into_iter().map(Into::into).partition(|recipe: &Arc<RecipeInfo>| recipe.skipped.is_some());
         let mut preferred = HashMap::new();
         for entry in store.get_words(&mut session, "PREFERRED_PROVIDERS")? {
             if let Some((item, name)) = entry.split_once(':') {
@@ -173,10 +175,10 @@ impl Universe {
 
     /// Why an item is not provided: recipes that would, but are skipped.
     pub fn skip_reasons(&self, item: &str) -> Vec<String> {
-        let provides = |recipe: &&RecipeInfo| {
+        let provides = |recipe: &&Arc<RecipeInfo>| {
             recipe.name == item || recipe.provides.iter().chain(&recipe.runtime_provides).any(|p| p == item)
         };
-        let reason = |recipe: &RecipeInfo| {
+        let reason = |recipe: &Arc<RecipeInfo>| {
             format!(
                 "{} provides {item}, and is skipped: {}",
                 recipe.name,

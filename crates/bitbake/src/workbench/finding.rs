@@ -39,6 +39,11 @@ impl Finding {
         Self { severity: Severity::Error, place: None, message: message.into() }
     }
 
+    /// Something worth knowing, without a place.
+    pub fn note(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, place: None, message: message.into() }
+    }
+
     /// Something that metadata logged while a recipe was read.
     pub fn logged(message: &Message, recipe: Option<&str>) -> Self {
         let severity = match message.level {

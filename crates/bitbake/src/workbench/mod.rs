@@ -9,9 +9,11 @@ mod stamps;
 mod survey;
 mod targets;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde_json::Value as Json;
+use parking_lot::Mutex;
 
 pub use finding::{Finding, Severity};
 pub use stamps::{read_signature, signature_of, write_signature};
@@ -19,7 +21,9 @@ pub use survey::{Version, lint, versions};
 pub use targets::{Planned, graph_dot, graph_json, plan};
 
 use crate::Result;
-use crate::config::{BuildDir, Options, ParseOptions};
+use crate::config::{BuildDir, Options, Outcome, ParseOptions, RecipeFile};
+use crate::persist::{Cache, CacheOptions, Entry, Fingerprint, Seen, mark_fleeting};
+use crate::python::Message;
 use crate::recipe::{RecipeInfo, recipe_row};
 
 /// An opened build directory.
@@ -29,6 +33,8 @@ pub struct Workbench {
     /// What was noticed while its configuration was read.
     pub findings: Vec<Finding>,
     threads: usize,
+    /// What is known of recipes, where it is kept.
+    cache: Option<Mutex<Cache>>,
 }
 
 /// How to read recipes.
@@ -46,13 +52,15 @@ pub struct Wanted {
 #[derive(Debug, Default)]
 pub struct Reading {
     /// The variants that could be read, skipped ones among them.
-    pub recipes: Vec<RecipeInfo>,
-    /// One row per variant, when asked for.
-    pub rows: Vec<Json>,
+    pub recipes: Vec<Arc<RecipeInfo>>,
+    /// One row per variant, when asked for: JSON.
+    pub rows: Vec<String>,
     /// All that was noticed, in the order of the recipes.
     pub findings: Vec<Finding>,
-    /// How many recipe files were read.
+    /// How many recipe files there are.
     pub files: usize,
+    /// How many of them were read now; the others are as they were.
+    pub parsed: usize,
     /// How many of them could not be.
     pub failed: usize,
 }
@@ -61,6 +69,11 @@ impl Reading {
     /// How many variants are skipped.
     pub fn skipped(&self) -> usize {
         self.recipes.iter().filter(|recipe| recipe.skipped.is_some()).count()
+    }
+
+    /// How many files were not read because what they came to is known.
+    pub fn cached(&self) -> usize {
+        self.files - self.parsed
     }
 }
 
@@ -76,27 +89,51 @@ impl Workbench {
         let mut dir = BuildDir::open(options)?;
         let messages = std::mem::take(&mut dir.session.messages);
         let findings = messages.iter().map(|message| Finding::logged(message, None)).collect();
-        Ok(Self { dir, findings, threads: threads.max(1) })
+        Ok(Self { dir, findings, threads: threads.max(1), cache: None })
     }
 
-    /// Reads recipes. Errors of single recipes are among the findings.
+    /// Reads the configuration, and what is known of recipes from earlier runs.
+    pub fn open_with_cache(options: &Options, threads: usize, cache: &CacheOptions) -> Result<Self> {
+        let began = buildnet_digest::stat::now_ns();
+        let mut bench = Self::open(options, threads)?;
+        let environment = options.environment.iter().cloned().collect();
+        let fingerprint = bench.fingerprint(options)?;
+        let variant = format!("{} {:?}", options.python.display(), bench.dir.user_settings());
+        let (mut cache, note) = Cache::open(cache, &variant, environment, fingerprint, began, bench.threads);
+        bench.findings.extend(note.map(Finding::note));
+        cache.check(bench.dir.recipes(), bench.threads);
+        bench.cache = Some(Mutex::new(cache));
+        Ok(bench)
+    }
+
+    fn fingerprint(&mut self, options: &Options) -> Result<Fingerprint> {
+        let names = options.environment.iter().map(|(name, _)| name.clone());
+        mark_fleeting(&mut self.dir, names)?;
+        Fingerprint::of(&mut self.dir)
+    }
+
+    /// Reads recipes, or knows them already. Errors of single recipes are among the findings.
     pub fn read(&self, wanted: &Wanted) -> Reading {
-        let options = ParseOptions { threads: self.threads, sign: wanted.sign };
-        let outcomes = self.dir.each_recipe(wanted.recipes.as_deref(), options, |session, file, variant| {
-            let row = if wanted.rows { Some(recipe_row(session, file, variant)?) } else { None };
-            Ok((RecipeInfo::of(session, file, variant)?, row))
-        });
         let mut reading = Reading::default();
-        for outcome in outcomes {
-            let file = &self.dir.recipes()[outcome.recipe];
+        let results = match &self.cache {
+            Some(cache) => self.read_what_is_new(&mut cache.lock(), wanted, &mut reading),
+            None => self.read_anew(wanted.recipes.as_deref(), wanted.sign, wanted.rows),
+        };
+        let mut told = HashSet::new();
+        for (index, result) in results {
+            let file = &self.dir.recipes()[index];
             reading.files += 1;
-            reading.findings.extend(outcome.messages.iter().map(|message| Finding::logged(message, Some(&file.path))));
-            match outcome.variants {
-                Ok(variants) => {
-                    for (info, row) in variants {
-                        reading.recipes.push(info);
-                        reading.rows.extend(row);
-                    }
+            reading.parsed += usize::from(!result.cached);
+            for message in &result.messages {
+                // A line of a file that many recipes include is worth one warning.
+                if !message.text.starts_with('/') || told.insert(message.text.clone()) {
+                    reading.findings.push(Finding::logged(message, Some(&file.path)));
+                }
+            }
+            match result.variants {
+                Ok((infos, rows)) => {
+                    reading.recipes.extend(infos);
+                    reading.rows.extend(rows);
                 }
                 Err(error) => {
                     reading.failed += 1;
@@ -106,4 +143,75 @@ impl Workbench {
         }
         reading
     }
+
+    /// Reads recipes without regard to what is known.
+    fn read_anew(&self, chosen: Option<&[usize]>, sign: bool, rows: bool) -> Vec<(usize, OneRecipe)> {
+        let options = ParseOptions { threads: self.threads, sign };
+        let outcomes = self.dir.each_recipe(chosen, options, |session, file, variant| {
+            let row = if rows { Some(recipe_row(session, file, variant)?.to_string()) } else { None };
+            Ok((Arc::new(RecipeInfo::of(session, file, variant)?), row))
+        });
+        let one = |outcome: Outcome<(Arc<RecipeInfo>, Option<String>)>| {
+            let variants = outcome.variants.map(|variants| {
+                let (infos, rows): (Vec<_>, Vec<_>) = variants.into_iter().unzip();
+                (infos, rows.into_iter().flatten().collect())
+            });
+            (outcome.recipe, OneRecipe { variants, messages: outcome.messages, seen: outcome.seen, cached: false })
+        };
+        outcomes.into_iter().map(one).collect()
+    }
+
+    /// Reads the recipes that are not known, and keeps what they come to.
+    fn read_what_is_new(&self, cache: &mut Cache, wanted: &Wanted, reading: &mut Reading) -> Vec<(usize, OneRecipe)> {
+        let files = self.dir.recipes();
+        let chosen: Vec<usize> = wanted.recipes.clone().unwrap_or_else(|| (0..files.len()).collect());
+        let mut results: Vec<(usize, OneRecipe)> = Vec::with_capacity(chosen.len());
+        let mut unknown = Vec::new();
+        for index in chosen {
+            match known(cache, &files[index], wanted.rows) {
+                Some(result) => results.push((index, result)),
+                None => unknown.push(index),
+            }
+        }
+        if !unknown.is_empty() {
+            let new = self.read_anew(Some(&unknown), true, true);
+            self.keep(cache, &new);
+            results.extend(new);
+            results.sort_unstable_by_key(|(index, _)| *index);
+        }
+        if !wanted.rows {
+            results.iter_mut().filter_map(|(_, one)| one.variants.as_mut().ok()).for_each(|(_, rows)| rows.clear());
+        }
+        reading.findings.extend(cache.save().map(Finding::note));
+        results
+    }
+
+    fn keep(&self, cache: &mut Cache, new: &[(usize, OneRecipe)]) {
+        for (index, one) in new {
+            let file = &self.dir.recipes()[*index];
+            let entry = one.variants.as_ref().ok().and_then(|(infos, rows)| Entry::new(file.clone(), infos, rows));
+            match (entry, &one.variants) {
+                (Some(mut entry), Ok((infos, _))) => {
+                    entry.messages =
+                        one.messages.iter().map(|message| (message.level, message.text.clone())).collect();
+                    cache.put(entry, infos.clone(), &one.seen, &self.dir.session.shared);
+                }
+                _ => cache.remove(file),
+            }
+        }
+    }
+}
+
+/// What came of one recipe.
+struct OneRecipe {
+    variants: Result<(Vec<Arc<RecipeInfo>>, Vec<String>)>,
+    messages: Vec<Message>,
+    seen: Vec<Seen>,
+    cached: bool,
+}
+
+fn known(cache: &Cache, file: &RecipeFile, rows: bool) -> Option<OneRecipe> {
+    let (infos, messages) = cache.get(file)?;
+    let rows = if rows { cache.rows(file)? } else { Vec::new() };
+    Some(OneRecipe { variants: Ok((infos.to_vec(), rows)), messages, seen: Vec::new(), cached: true })
 }

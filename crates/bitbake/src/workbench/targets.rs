@@ -1,5 +1,7 @@
 //! Task graphs of targets.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::Workbench;
@@ -21,7 +23,7 @@ pub struct Planned {
 /// recipe that the targets need and that has them.
 pub fn plan(
     bench: &Workbench,
-    recipes: Vec<RecipeInfo>,
+    recipes: Vec<Arc<RecipeInfo>>,
     targets: &[String],
     task: &str,
     run_all: &[String],
