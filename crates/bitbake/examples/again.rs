@@ -25,10 +25,12 @@ fn main() -> ExitCode {
 }
 
 fn run(build_dir: PathBuf, targets: &[String]) -> Result<()> {
-    let mut start = Instant::now();
+    let (mut start, mut used) = (Instant::now(), cpu());
     let mut step = |what: &str| {
-        eprintln!("{what:<24} {:>8.1} ms", start.elapsed().as_secs_f64() * 1e3);
-        start = Instant::now();
+        let now = cpu();
+        let wall = start.elapsed().as_secs_f64() * 1e3;
+        eprintln!("{what:<24} {wall:>8.1} ms, {:>8.1} ms of processors", now - used);
+        (start, used) = (Instant::now(), now);
     };
     let cache = CacheOptions { directory: build_dir.join(".buildnet/bitbake"), program: "example".to_owned() };
     let options = Options {
@@ -45,6 +47,7 @@ fn run(build_dir: PathBuf, targets: &[String]) -> Result<()> {
     step("configuration and cache");
     let reading = bench.read(&Wanted { recipes: None, sign: true, rows: targets.is_empty() });
     step("recipes");
+    reading.findings.iter().for_each(|finding| eprintln!("{finding}"));
     eprintln!("{} recipes: {} parsed, {} cached", reading.files, reading.parsed, reading.cached());
     if !targets.is_empty() {
         let mut planned = plan(&bench, reading.recipes, targets, "build", &[])?;
@@ -53,4 +56,11 @@ fn run(build_dir: PathBuf, targets: &[String]) -> Result<()> {
         step("hashes");
     }
     Ok(())
+}
+
+/// Milliseconds of processors' time of this process and those it waited for.
+fn cpu() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(4);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::environment::approved;
 use super::layers::{Layer, RecipeFile, layers, recipe_files};
 use crate::data::{Evaluate as _, Origin, Store};
@@ -48,6 +50,8 @@ pub struct BuildDir {
     recipes: Vec<RecipeFile>,
     library: Arc<Library>,
     ignored: Vec<Sym>,
+    /// Sessions whose Python is running and waits for more.
+    idle: Mutex<Vec<Session>>,
     /// The variables that the user's environment sets, where he stands aside.
     user_settings: Vec<(String, String)>,
 }
@@ -96,14 +100,28 @@ impl BuildDir {
             store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
         let user_settings = approved(&options.environment).into_iter().map(|(name, value, _)| (name, value));
         let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
-        Ok(Self { store, session, layers, recipes, library, ignored, user_settings })
+        let idle = Mutex::new(vec![session.hand_over()]);
+        Ok(Self { store, session, layers, recipes, library, ignored, idle, user_settings })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
     pub fn session(&self, sign: bool) -> Session {
-        let mut session = self.session.fork();
+        let idle = self.idle.lock().pop();
+        let mut session = idle.unwrap_or_else(|| self.session.fork());
         session.signer = sign.then(|| Generator::new(Arc::clone(&self.library), self.ignored.iter().copied()));
         session
+    }
+
+    /// Takes back a session, for the next who needs one: its Python is running already.
+    pub(crate) fn give_back(&self, mut session: Session) {
+        if session.is_at_rest() {
+            self.idle.lock().push(session);
+        }
+    }
+
+    /// Ends the Python of all but so many sessions.
+    pub(crate) fn dismiss(&self, but: usize) {
+        self.idle.lock().truncate(but);
     }
 
     /// The variables that the user's environment sets, `PWD` aside.
@@ -128,7 +146,18 @@ impl BuildDir {
         recipe: &RecipeFile,
         only: Option<&str>,
     ) -> Result<Vec<Finalised>> {
-        let mut store = self.store.copy();
+        self.read_recipe_from(&self.store, session, recipe, only)
+    }
+
+    /// The same, from a configuration that may differ from the one that was read.
+    pub(crate) fn read_recipe_from(
+        &self,
+        configuration: &Store,
+        session: &mut Session,
+        recipe: &RecipeFile,
+        only: Option<&str>,
+    ) -> Result<Vec<Finalised>> {
+        let mut store = configuration.copy();
         let origin = Origin::internal();
         store.set(session, Sym::new("__BBMULTICONFIG"), "".into(), origin)?;
         let layer = recipe.layer.as_deref().map_or(Value::None, Value::from);

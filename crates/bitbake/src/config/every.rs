@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::base::BuildDir;
 use super::layers::RecipeFile;
+use crate::data::Store;
 use crate::error::{Error, Result};
 use crate::metadata::Finalised;
 use crate::persist::Seen;
@@ -45,6 +46,17 @@ impl BuildDir {
         options: ParseOptions,
         keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
     ) -> Vec<Outcome<T>> {
+        self.each_recipe_from(&self.store, chosen, options, keep)
+    }
+
+    /// The same, from a configuration that may differ from the one that was read.
+    pub(crate) fn each_recipe_from<T: Send>(
+        &self,
+        configuration: &Store,
+        chosen: Option<&[usize]>,
+        options: ParseOptions,
+        keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
+    ) -> Vec<Outcome<T>> {
         let all: Vec<usize> = chosen.map_or_else(|| (0..self.recipes().len()).collect(), <[usize]>::to_vec);
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::with_capacity(all.len()));
@@ -54,7 +66,7 @@ impl BuildDir {
                 while let Some(&index) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let file = &self.recipes()[index];
                     session.seen.clear();
-                    let variants = self.read_recipe(&mut session, file, None).and_then(|variants| {
+                    let variants = self.read_recipe_from(configuration, &mut session, file, None).and_then(|variants| {
                         variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
                     });
                     let mut messages = std::mem::take(&mut session.messages);
@@ -65,8 +77,9 @@ impl BuildDir {
                     let outcome = Outcome { recipe: index, variants, messages, seen: session.seen.drain().collect() };
                     outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(outcome);
                 }
+                self.give_back(session);
             };
-            let threads: Vec<_> = (0..options.threads.max(1))
+            let threads: Vec<_> = (0..options.threads.min(all.len()).max(1))
                 .filter_map(|_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok())
                 .collect();
             if threads.is_empty() {

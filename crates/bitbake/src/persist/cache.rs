@@ -70,7 +70,7 @@ impl Cache {
         let fits = |stored: &Stored| stored.program == program && stored.configuration == configuration.whole;
         let Stored { facts, common, entries, .. } = stored.filter(fits).unwrap_or_default();
         let index = facts.iter().zip(0..).map(|(fact, at)| (fact.seen(), at)).collect();
-        let unpacked = in_parallel(&entries, threads, Entry::infos);
+        let unpacked = in_parallel(&entries, threads, |entry, &mut ()| entry.infos());
         let known = |(entry, infos): (Entry, Option<Vec<Arc<RecipeInfo>>>)| {
             infos.map(|infos| (entry.file.path.clone(), Known { entry, infos }))
         };
@@ -82,7 +82,7 @@ impl Cache {
     /// Returns what changed.
     pub(crate) fn check(&mut self, recipes: &[RecipeFile], threads: usize) -> Vec<Seen> {
         let environment = &self.environment;
-        let looks = in_parallel(&self.facts, threads, |fact| fact.look(environment));
+        let looks = in_parallel(&self.facts, threads, |fact, places| fact.look(environment, places));
         let mut changed: FxHashSet<u32> = FxHashSet::default();
         for (at, look) in (0..).zip(looks) {
             match look {
@@ -137,13 +137,19 @@ impl Cache {
         self.facts.len()
     }
 
-    /// Keeps what a recipe came to.
-    pub(crate) fn put(&mut self, mut entry: Entry, infos: Vec<Arc<RecipeInfo>>, seen: &[Seen], shared: &Shared) {
-        self.stale = true;
-        if seen.iter().any(|seen| seen.kind == Kind::Fickle) {
-            self.recipes.remove(&entry.file.path);
-            return;
+    /// Keeps what a recipe came to, unless it would not be the same again: the text says why.
+    pub(crate) fn put(
+        &mut self,
+        mut entry: Entry,
+        infos: Vec<Arc<RecipeInfo>>,
+        seen: &[Seen],
+        shared: &Shared,
+    ) -> Option<&'static str> {
+        if let Some(fickle) = seen.iter().find(|seen| seen.kind == Kind::Fickle) {
+            self.remove(&entry.file);
+            return Some(fickle.what.as_str());
         }
+        self.stale = true;
         let setting = |name: crate::Sym| (name, self.configuration.settings.get(name.as_str()).copied());
         entry.settings = Self::settings_in(seen).map(setting).collect();
         for seen in seen.iter().filter(|seen| seen.kind != Kind::Setting) {
@@ -158,6 +164,7 @@ impl Cache {
         entry.facts.sort_unstable();
         entry.settings.sort_unstable_by_key(|(name, _)| name.as_str());
         self.recipes.insert(entry.file.path.clone(), Known { entry, infos });
+        None
     }
 
     fn fact(&mut self, seen: Seen, shared: &Shared) -> u32 {
@@ -257,14 +264,22 @@ fn tidy(path: &Path) {
 }
 
 /// What a function makes of each item, on some threads.
-fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+/// Each thread has a state of its own.
+fn in_parallel<T: Sync, S: Default, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T, &mut S) -> R + Sync,
+) -> Vec<R> {
     let size = items.len().div_ceil(threads.max(1)).max(64);
     let mut chunks = items.chunks(size);
     let Some(first) = chunks.next() else { return Vec::new() };
-    let work = &work;
+    let all = |chunk: &[T]| {
+        let mut state = S::default();
+        chunk.iter().map(|item| work(item, &mut state)).collect::<Vec<R>>()
+    };
     std::thread::scope(|scope| {
-        let others: Vec<_> = chunks.map(|chunk| scope.spawn(move || chunk.iter().map(work).collect::<Vec<R>>())).collect();
-        let mut results: Vec<R> = first.iter().map(work).collect();
+        let others: Vec<_> = chunks.map(|chunk| scope.spawn(|| all(chunk))).collect();
+        let mut results = all(first);
         for other in others {
             results.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
@@ -279,6 +294,6 @@ mod tests {
     #[test]
     fn the_order_stays() {
         let items: Vec<u32> = (0..1000).collect();
-        assert_eq!(in_parallel(&items, 3, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(in_parallel(&items, 3, |item, &mut ()| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
     }
 }

@@ -44,9 +44,14 @@ fn unpack<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
 
 impl Entry {
     /// An entry whose dependencies are to be filled in; `None` where it cannot be kept.
-    pub(crate) fn new(file: RecipeFile, infos: &[Arc<RecipeInfo>], rows: &[String]) -> Option<Self> {
+    pub(crate) fn new(
+        file: RecipeFile,
+        infos: &[Arc<RecipeInfo>],
+        rows: &[String],
+        messages: Vec<(i64, String)>,
+    ) -> Option<Self> {
         let (infos, rows) = (pack(&infos)?, pack(&rows)?);
-        Some(Self { file, facts: Vec::new(), settings: Vec::new(), messages: Vec::new(), infos, rows })
+        Some(Self { file, facts: Vec::new(), settings: Vec::new(), messages, infos, rows })
     }
 
     pub(crate) fn infos(&self) -> Option<Vec<Arc<RecipeInfo>>> {

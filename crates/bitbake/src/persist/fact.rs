@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use buildnet_digest::stat::Stamp;
+use rustc_hash::FxHashMap;
 use rustix::fs::{AtFlags, CWD, statat};
 use serde::{Deserialize, Serialize};
 
@@ -88,11 +89,16 @@ impl Fact {
     }
 
     /// Looks again.
-    pub(crate) fn look(&self, environment: &Environment) -> Look {
+    pub(crate) fn look(&self, environment: &Environment, places: &mut Places) -> Look {
         let path = self.what.as_str();
         let same = |same: bool| if same { Look::Same } else { Look::Changed };
         match &self.answer {
             Answer::Unknown => Look::Changed,
+            Answer::Told if places.has_nothing_at(path) => same(match self.kind {
+                Kind::RealPath => self.told.as_str() == path.trim_end_matches('/'),
+                Kind::Exists | Kind::Directory => self.told.as_str() == "0",
+                _ => self.told.as_str() == "-",
+            }),
             Answer::Told => same(tell(self.kind, path) == self.told.as_str()),
             Answer::Stat(before) => same(look(path, self.kind == Kind::Stat) == *before),
             Answer::Digest(before) if self.kind == Kind::Environment => {
@@ -123,6 +129,46 @@ impl Fact {
 
     pub(crate) fn seen(&self) -> Seen {
         Seen { kind: self.kind, what: self.what, answer: self.told }
+    }
+}
+
+/// Directories that were looked at: most of what recipes look for is nowhere, in directories that are nowhere.
+#[derive(Debug, Default)]
+pub(crate) struct Places(FxHashMap<&'static str, Place>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A directory, and so is everything above it: no link among them.
+    Plain,
+    /// Nothing, below a directory of the kind above.
+    Nothing,
+    /// Anything else: who knows where it leads.
+    Other,
+}
+
+impl Places {
+    /// Whether it is certain that there is nothing at a path, because a directory above it does not exist, and that no link leads to
+    /// it.
+    fn has_nothing_at(&mut self, path: &'static str) -> bool {
+        let plain = path.starts_with('/') && !path.contains("//") && !path.contains("/.");
+        plain && path.trim_end_matches('/').rsplit_once('/').is_some_and(|(above, _)| self.place(above) == Place::Nothing)
+    }
+
+    fn place(&mut self, path: &'static str) -> Place {
+        let Some((above, _)) = path.rsplit_once('/') else { return Place::Plain };
+        if let Some(known) = self.0.get(path) {
+            return *known;
+        }
+        let place = match self.place(above) {
+            Place::Plain => match look(path, false) {
+                None => Place::Nothing,
+                Some(stamp) if stamp.is_directory() => Place::Plain,
+                Some(_) => Place::Other,
+            },
+            other => other,
+        };
+        self.0.insert(path, place);
+        place
     }
 }
 

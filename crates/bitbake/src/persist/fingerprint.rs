@@ -80,7 +80,9 @@ fn sorted<T>(items: impl Iterator<Item = (Sym, T)>) -> Vec<(&'static str, T)> {
 
 /// Names the variables of a configuration that do not last, so that their readers are noted from here on.
 pub(crate) fn mark_fleeting(dir: &mut BuildDir, environment: impl Iterator<Item = String>) -> Result<()> {
-    let mut names = dir.store.get_words(&mut dir.session, "BB_HASHCONFIG_IGNORE_VARS")?;
+    let mut session = dir.session(false);
+    let mut names = dir.store.get_words(&mut session, "BB_HASHCONFIG_IGNORE_VARS")?;
+    dir.give_back(session);
     names.extend(FLEETING.map(str::to_owned));
     names.extend(environment);
     for name in names.iter().filter_map(|name| Sym::find(name)) {
@@ -93,7 +95,7 @@ pub(crate) fn mark_fleeting(dir: &mut BuildDir, environment: impl Iterator<Item 
 
 impl Fingerprint {
     /// Of a configuration that was read.
-    pub(crate) fn of(dir: &mut BuildDir) -> Result<Self> {
+    pub(crate) fn of(dir: &BuildDir) -> Result<Self> {
         let mut settings = BTreeMap::new();
         let mut writer = Writer(blake3::Hasher::new());
         write_host(&mut writer, dir)?;
@@ -116,14 +118,16 @@ impl Fingerprint {
 }
 
 /// The machine, Python, and the source of every module that is loaded.
-fn write_host(writer: &mut Writer, dir: &mut BuildDir) -> Result<()> {
+fn write_host(writer: &mut Writer, dir: &BuildDir) -> Result<()> {
     let host = rustix::system::uname();
     for part in [host.sysname(), host.nodename(), host.release(), host.version(), host.machine()] {
         writer.text(&part.to_string_lossy());
     }
     writer.number(std::thread::available_parallelism().map_or(0, usize::from));
     writer.number(rustix::process::getuid().as_raw() as usize);
-    let (python, modules) = dir.session.modules()?;
+    let mut session = dir.session(false);
+    let (python, modules) = session.modules()?;
+    dir.give_back(session);
     writer.text(&python);
     for file in modules {
         writer.text(&file);

@@ -243,7 +243,7 @@ impl Memory {
 
 /// Whether code makes something that is never the same twice, in ways that Python does not tell of.
 pub(super) fn is_random(text: &str) -> bool {
-    ["random.", "uuid.", "datetime."].iter().any(|word| text.contains(word))
+    ["random.", "uuid1(", "uuid4(", ".now(", ".utcnow(", ".today("].iter().any(|word| text.contains(word))
 }
 
 /// Whether code depends on more than what it asks.

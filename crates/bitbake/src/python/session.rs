@@ -106,6 +106,23 @@ impl Session {
         other
     }
 
+    /// A session with the same libraries, and with the Python that is running here.
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let mut other = self.fork();
+        other.worker = self.worker.take();
+        other.known = std::mem::take(&mut self.known);
+        other.next_handle = self.next_handle;
+        other
+    }
+
+    /// Whether nothing is going on here, and what was going on left nothing behind.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        self.stores.clear();
+        self.messages.clear();
+        self.seen.clear();
+        self.open.is_empty() && self.worker.is_some()
+    }
+
     /// Whether a path exists, which is noted.
     pub(crate) fn exists(&mut self, path: Sym) -> bool {
         let found = self.shared.exists(path);

@@ -9,7 +9,7 @@ mod stamps;
 mod survey;
 mod targets;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,9 +20,10 @@ pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
 pub use targets::{Planned, graph_dot, graph_json, plan};
 
-use crate::Result;
+use crate::data::Store;
+use crate::{Result, Sym, Value};
 use crate::config::{BuildDir, Options, Outcome, ParseOptions, RecipeFile};
-use crate::persist::{Cache, CacheOptions, Entry, Fingerprint, Seen, mark_fleeting};
+use crate::persist::{Cache, CacheOptions, Entry, Fingerprint, Kind, Seen, mark_fleeting};
 use crate::python::Message;
 use crate::recipe::{RecipeInfo, recipe_row};
 
@@ -109,7 +110,7 @@ impl Workbench {
     fn fingerprint(&mut self, options: &Options) -> Result<Fingerprint> {
         let names = options.environment.iter().map(|(name, _)| name.clone());
         mark_fleeting(&mut self.dir, names)?;
-        Fingerprint::of(&mut self.dir)
+        Fingerprint::of(&self.dir)
     }
 
     /// Reads recipes, or knows them already. Errors of single recipes are among the findings.
@@ -117,7 +118,7 @@ impl Workbench {
         let mut reading = Reading::default();
         let results = match &self.cache {
             Some(cache) => self.read_what_is_new(&mut cache.lock(), wanted, &mut reading),
-            None => self.read_anew(wanted.recipes.as_deref(), wanted.sign, wanted.rows),
+            None => self.read_anew(&self.dir.store, wanted.recipes.as_deref(), wanted.sign, wanted.rows),
         };
         let mut told = HashSet::new();
         for (index, result) in results {
@@ -145,9 +146,15 @@ impl Workbench {
     }
 
     /// Reads recipes without regard to what is known.
-    fn read_anew(&self, chosen: Option<&[usize]>, sign: bool, rows: bool) -> Vec<(usize, OneRecipe)> {
+    fn read_anew(
+        &self,
+        configuration: &Store,
+        chosen: Option<&[usize]>,
+        sign: bool,
+        rows: bool,
+    ) -> Vec<(usize, OneRecipe)> {
         let options = ParseOptions { threads: self.threads, sign };
-        let outcomes = self.dir.each_recipe(chosen, options, |session, file, variant| {
+        let outcomes = self.dir.each_recipe_from(configuration, chosen, options, |session, file, variant| {
             let row = if rows { Some(recipe_row(session, file, variant)?.to_string()) } else { None };
             Ok((Arc::new(RecipeInfo::of(session, file, variant)?), row))
         });
@@ -174,8 +181,9 @@ impl Workbench {
             }
         }
         if !unknown.is_empty() {
-            let new = self.read_anew(Some(&unknown), true, true);
-            self.keep(cache, &new);
+            let new = self.read_anew(&self.dir.store, Some(&unknown), true, true);
+            let fickle = self.keep(cache, &new);
+            reading.findings.extend(fickle.map(Finding::note));
             results.extend(new);
             results.sort_unstable_by_key(|(index, _)| *index);
         }
@@ -186,20 +194,56 @@ impl Workbench {
         results
     }
 
-    fn keep(&self, cache: &mut Cache, new: &[(usize, OneRecipe)]) {
+    /// Keeps what recipes came to. The text names those that cannot be kept.
+    fn keep(&self, cache: &mut Cache, new: &[(usize, OneRecipe)]) -> Option<String> {
+        let timeless = self.timeless(new);
+        let mut fickle = Vec::new();
         for (index, one) in new {
             let file = &self.dir.recipes()[*index];
-            let entry = one.variants.as_ref().ok().and_then(|(infos, rows)| Entry::new(file.clone(), infos, rows));
-            match (entry, &one.variants) {
-                (Some(mut entry), Ok((infos, _))) => {
-                    entry.messages =
-                        one.messages.iter().map(|message| (message.level, message.text.clone())).collect();
-                    cache.put(entry, infos.clone(), &one.seen, &self.dir.session.shared);
-                }
-                _ => cache.remove(file),
+            let (Some(entry), Ok((infos, _))) = (one.entry(file), &one.variants) else {
+                cache.remove(file);
+                continue;
+            };
+            let ignores = |seen: &&Seen| !(timeless.contains(index) && is_clock(seen));
+            let seen: Vec<Seen> = one.seen.iter().filter(ignores).copied().collect();
+            if let Some(why) = cache.put(entry, infos.clone(), &seen, &self.dir.session.shared) {
+                fickle.push(format!("{} ({why})", file.path));
             }
         }
+        (!fickle.is_empty()).then(|| format!("read every time: {}", fickle.join(", ")))
     }
+
+    /// Those of the recipes that saw the date or the time of day, and would be the same at another. Images name their files by them,
+    /// and then do not let it count; to tell, they are read again at a time that is far away.
+    fn timeless(&self, new: &[(usize, OneRecipe)]) -> HashSet<usize> {
+        let saw = |one: &OneRecipe| one.variants.is_ok() && one.seen.iter().any(is_clock);
+        let chosen: Vec<usize> = new.iter().filter(|(_, one)| saw(one)).map(|(index, _)| *index).collect();
+        if chosen.is_empty() {
+            return HashSet::new();
+        }
+        let mut configuration = self.dir.store.copy();
+        for clock in CLOCKS.into_iter().filter_map(Sym::find) {
+            if let Some(Value::Str(now)) = configuration.variable(clock).and_then(|clock| clock.content.clone()) {
+                let other = |digit: char| digit.to_digit(10).and_then(|d| char::from_digit(9 - d, 10)).unwrap_or(digit);
+                configuration.edit(clock).content = Some(Value::from(now.chars().map(other).collect::<String>().as_str()));
+            }
+        }
+        let again = self.read_anew(&configuration, Some(&chosen), true, true);
+        let first: HashMap<usize, &OneRecipe> = new.iter().map(|(index, one)| (*index, one)).collect();
+        let same = |(index, other): &(usize, OneRecipe)| {
+            let file = &self.dir.recipes()[*index];
+            let entries = first.get(index).and_then(|one| Some((one.entry(file)?, other.entry(file)?)));
+            entries.is_some_and(|(one, other)| one.same_outcome(&other))
+        };
+        again.iter().filter(|one| same(one)).map(|(index, _)| *index).collect()
+    }
+}
+
+/// Variables of openembedded-core that say when the configuration was read.
+const CLOCKS: [&str; 2] = ["DATE", "TIME"];
+
+fn is_clock(seen: &Seen) -> bool {
+    seen.kind == Kind::Setting && CLOCKS.contains(&seen.what.as_str())
 }
 
 /// What came of one recipe.
@@ -208,6 +252,15 @@ struct OneRecipe {
     messages: Vec<Message>,
     seen: Vec<Seen>,
     cached: bool,
+}
+
+impl OneRecipe {
+    /// What is kept of it, but for what it depends on.
+    fn entry(&self, file: &RecipeFile) -> Option<Entry> {
+        let (infos, rows) = self.variants.as_ref().ok()?;
+        let messages = self.messages.iter().map(|message| (message.level, message.text.clone())).collect();
+        Entry::new(file.clone(), infos, rows, messages)
+    }
 }
 
 fn known(cache: &Cache, file: &RecipeFile, rows: bool) -> Option<OneRecipe> {
