@@ -3,10 +3,13 @@
 BuildNet keeps what a recipe came to for as long as these answers stay the same, so every question is noted as (kind, what, answer).
 Kinds: `t` the type of a file, links followed (`-` for none); `k` the same of a link itself; `s` and `l` all stat data, with and without
 following; `c` the content of a file; `d` the names in a directory; `p` a path without links; `v` a variable of the environment (`*` for
-all); `x` something that is never the same twice.
+all); `g` what a program says, which is known to do nothing else; `x` something that is never the same twice.
 """
 
+import contextlib
 import genericpath
+import hashlib
+import json
 import os
 import posixpath
 import random
@@ -16,6 +19,10 @@ import time
 
 _seen = {}
 _own = ()
+_expected = False
+
+# Git's commands that only tell: they may be asked again to see whether they still say the same.
+_TELLING = {"describe", "diff", "log", "ls-files", "merge-base", "remote", "rev-list", "rev-parse", "show", "status", "symbolic-ref"}
 
 _stat = os.stat
 _lstat = os.lstat
@@ -152,6 +159,31 @@ def _random(module, name):
     setattr(module, name, asked)
 
 
+def is_repeatable(command):
+    """Whether a command only tells something, the same each time as long as what it tells of is the same."""
+    if not isinstance(command, (list, tuple)) or not all(isinstance(word, str) for word in command):
+        return False
+    return len(command) > 1 and command[0] == "git" and command[1] in _TELLING
+
+
+@contextlib.contextmanager
+def program(repeatable):
+    """Does not note the programs that are started meanwhile, if what they say will be."""
+    global _expected
+    _expected = repeatable
+    try:
+        yield
+    finally:
+        _expected = False
+
+
+def said(command, directory, code, output):
+    """Notes what a repeatable command said."""
+    place = _getcwd() if directory is None else _path(directory)
+    answer = hashlib.sha256(b"%d %s" % (code, output or b"")).hexdigest()
+    note("g", json.dumps([place, *command]), answer)
+
+
 def _watch_environment():
     kind = type(os.environ)
     get, names = kind.__getitem__, kind.__iter__
@@ -176,7 +208,7 @@ def _hook(event, args):
         name = _getcwd() if args[0] is None else None if isinstance(args[0], int) else _path(args[0])
         if name is not None and not name.startswith(_own):
             note("d", name)
-    elif event in _PROGRAMS:
+    elif event in _PROGRAMS and not _expected:
         note("x", "a program: %s" % (args[0],))
 
 

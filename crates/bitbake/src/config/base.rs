@@ -12,6 +12,7 @@ use super::layers::{Layer, RecipeFile, layers, recipe_files};
 use crate::data::{Evaluate as _, Origin, Store};
 use crate::error::{Error, Result};
 use crate::metadata::{Finalised, Reader, join};
+use crate::persist::Seen;
 use crate::python::{Launch, LibraryFunction, Runtime, Session};
 use crate::shared::Shared;
 use crate::signature::{Generator, Library, LibrarySource};
@@ -52,6 +53,10 @@ pub struct BuildDir {
     ignored: Vec<Sym>,
     /// Sessions whose Python is running and waits for more.
     idle: Mutex<Vec<Session>>,
+    /// What was looked at while the configuration was read.
+    seen: Vec<Seen>,
+    /// Directories that were listed to find the recipes.
+    listed: Vec<PathBuf>,
     /// The variables that the user's environment sets, where he stands aside.
     user_settings: Vec<(String, String)>,
 }
@@ -94,14 +99,15 @@ impl BuildDir {
         store.seal_files();
         store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
         let layers = layers(&mut session, &mut store)?;
-        let recipes = recipe_files(&mut session, &mut store, &layers)?;
+        let (recipes, listed) = recipe_files(&mut session, &mut store, &layers)?;
         let library = Arc::new(library(&mut session, &mut store)?);
         let ignored =
             store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
         let user_settings = approved(&options.environment).into_iter().map(|(name, value, _)| (name, value));
         let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
+        let seen = session.seen.drain().collect();
         let idle = Mutex::new(vec![session.hand_over()]);
-        Ok(Self { store, session, layers, recipes, library, ignored, idle, user_settings })
+        Ok(Self { store, session, layers, recipes, library, ignored, idle, user_settings, seen, listed })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
@@ -110,6 +116,25 @@ impl BuildDir {
         let mut session = idle.unwrap_or_else(|| self.session.fork());
         session.signer = sign.then(|| Generator::new(Arc::clone(&self.library), self.ignored.iter().copied()));
         session
+    }
+
+    /// What was looked at while the configuration was read.
+    pub(crate) fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    /// Directories that were listed to find the recipes.
+    pub(crate) fn listed(&self) -> &[PathBuf] {
+        &self.listed
+    }
+
+    /// Looks for recipes and appends again.
+    pub(crate) fn find_recipes(&mut self) -> Result<()> {
+        let mut session = self.session(false);
+        let found = recipe_files(&mut session, &mut self.store.copy(), &self.layers);
+        self.give_back(session);
+        (self.recipes, self.listed) = found?;
+        Ok(())
     }
 
     /// Takes back a session, for the next who needs one: its Python is running already.
@@ -201,13 +226,13 @@ fn library(session: &mut Session, store: &mut Store) -> Result<Library> {
 }
 
 /// Finds `conf/bblayers.conf` along BBPATH, then in the build directory and above it.
-fn find_bblayers(options: &Options) -> Option<PathBuf> {
+fn find_bblayers(session: &mut Session, options: &Options) -> Option<PathBuf> {
     let path = options.environment.iter().find(|(name, _)| name == "BBPATH").map_or("", |(_, value)| value);
     let along = path.split(':').filter(|part| !part.is_empty()).map(PathBuf::from);
     along
         .chain(options.build_dir.ancestors().map(Path::to_owned))
         .map(|directory| directory.join("conf/bblayers.conf"))
-        .find(|file| file.exists())
+        .find(|file| session.exists(Sym::new(&file.display().to_string())))
 }
 
 fn read_configuration(session: &mut Session, options: &Options) -> Result<Store> {
@@ -223,7 +248,7 @@ fn read_configuration(session: &mut Session, options: &Options) -> Result<Store>
     store.set(session, Sym::new("__bbclasstype"), "global".into(), origin)?;
     store.set(session, Sym::new("BB_CURRENT_MC"), "".into(), origin)?;
     let mut reader = Reader::of_configuration(session);
-    if let Some(conf) = find_bblayers(options) {
+    if let Some(conf) = find_bblayers(reader.session, options) {
         let top = conf.parent().and_then(Path::parent).unwrap_or(&options.build_dir).display().to_string();
         store.set(reader.session, Sym::new("TOPDIR"), top.into(), origin)?;
         reader.read_along_path(&mut store, &conf.display().to_string())?;

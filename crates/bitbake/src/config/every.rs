@@ -66,9 +66,10 @@ impl BuildDir {
                 while let Some(&index) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let file = &self.recipes()[index];
                     session.seen.clear();
-                    let variants = self.read_recipe_from(configuration, &mut session, file, None).and_then(|variants| {
-                        variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
-                    });
+                    let variants =
+                        self.read_recipe_from(configuration, &mut session, file, None).and_then(|variants| {
+                            variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
+                        });
                     let mut messages = std::mem::take(&mut session.messages);
                     let printed = session.take_printed();
                     if !printed.trim().is_empty() {

@@ -26,6 +26,16 @@ pub struct HashedTask {
 
 /// Hashes all tasks of a graph, in the order of its nodes.
 pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph) -> Result<Vec<HashedTask>> {
+    hash_tasks_with(universe, closure, graph, &FileChecksums::default())
+}
+
+/// The same, with checksums that are known already.
+pub fn hash_tasks_with(
+    universe: &mut Universe,
+    closure: &Closure,
+    graph: &TaskGraph,
+    checksums: &FileChecksums,
+) -> Result<Vec<HashedTask>> {
     let stable = universe.setting("SIGGEN_EXCLUDERECIPES_ABISAFE")?.unwrap_or_default();
     let safe = universe.setting("SIGGEN_EXCLUDE_SAFE_RECIPE_DEPS")?.unwrap_or_default();
     let excluded: Vec<String> = universe
@@ -58,7 +68,6 @@ pub fn hash_tasks(universe: &mut Universe, closure: &Closure, graph: &TaskGraph)
             )
         });
     }
-    let checksums = FileChecksums::default();
     let mut result: Vec<HashedTask> = vec![HashedTask::default(); graph.nodes.len()];
     for at in &graph.order {
         let node = &graph.nodes[*at as usize];

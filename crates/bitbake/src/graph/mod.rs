@@ -11,7 +11,7 @@ mod row;
 mod tasks;
 
 pub use closure::Closure;
-pub use hashes::{HashedTask, hash_tasks};
+pub use hashes::{HashedTask, hash_tasks, hash_tasks_with};
 pub use providers::Universe;
 pub(crate) use providers::compare;
 pub use row::task_row;

@@ -39,7 +39,7 @@ impl Universe {
         let mut session = dir.session(false);
         let mut store = dir.store.copy();
         store.expand_keys(&mut session)?;
-        let (skipped, recipes): (Vec<_>, Vec<_>) = 
+        let (skipped, recipes): (Vec<_>, Vec<_>) =
             recipes.into_iter().map(Into::into).partition(|recipe: &Arc<RecipeInfo>| recipe.skipped.is_some());
         let mut preferred = HashMap::new();
         for entry in store.get_words(&mut session, "PREFERRED_PROVIDERS")? {

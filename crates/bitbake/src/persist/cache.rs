@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::entry::Entry;
-use super::fact::{Answer, Environment, Fact, Look};
+use super::fact::{Answer, Environment, Fact, Look, Places};
 use super::file::{self, Stored};
 use super::fingerprint::Fingerprint;
 use super::seen::{Kind, Seen};
@@ -117,6 +117,12 @@ impl Cache {
         Some((&known.infos, messages.collect()))
     }
 
+    /// Whether a recipe is known, and depends on nothing that changes by itself.
+    pub(crate) fn lasts(&self, file: &RecipeFile, clocks: &[&str]) -> bool {
+        let known = self.recipes.get(&file.path).filter(|known| known.entry.file == *file);
+        known.is_some_and(|known| !known.entry.settings.iter().any(|(name, _)| clocks.contains(&name.as_str())))
+    }
+
     /// A row of each variant of a recipe that is known.
     pub(crate) fn rows(&self, file: &RecipeFile) -> Option<Vec<String>> {
         self.recipes.get(&file.path).filter(|known| known.entry.file == *file)?.entry.rows()
@@ -130,11 +136,6 @@ impl Cache {
     /// Forgets a recipe that cannot be read.
     pub(crate) fn remove(&mut self, file: &RecipeFile) {
         self.stale |= self.recipes.remove(&file.path).is_some();
-    }
-
-    /// How many facts are known.
-    pub(crate) fn facts(&self) -> usize {
-        self.facts.len()
     }
 
     /// Keeps what a recipe came to, unless it would not be the same again: the text says why.
@@ -172,10 +173,7 @@ impl Cache {
         if let Some(&at) = self.index.get(&seen) {
             let known = &self.facts[at as usize];
             // Each reading may have seen another state of a file that is being edited: then nobody knows.
-            if seen.kind == Kind::Content
-                && known.answer != Answer::Unknown
-                && !known.agrees(&fact())
-            {
+            if seen.kind == Kind::Content && known.answer != Answer::Unknown && !known.agrees(&fact()) {
                 self.facts[at as usize].answer = Answer::Unknown;
             }
             return at;
@@ -208,21 +206,37 @@ impl Cache {
         self.facts = facts;
     }
 
-    /// Takes another configuration; recipes survive where it is the same to them.
-    pub(crate) fn reconfigure(&mut self, configuration: Fingerprint, environment: Environment, began: i64) {
-        if configuration.whole != self.configuration.whole {
-            self.recipes.clear();
-            self.common.clear();
-            self.stale = true;
-        }
-        self.configuration = configuration;
-        self.environment = environment;
-        self.began = began;
+    /// The programs that recipes asked.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.facts.iter().filter(|fact| fact.kind == Kind::Program).map(|fact| fact.what.as_str())
+    }
+
+    /// What is kept of all variants.
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &RecipeInfo> {
+        self.recipes.values().flat_map(|known| known.infos.iter().map(Arc::as_ref))
+    }
+
+    /// The user's environment.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Whether programs that recipes asked, unless they need not be, and variables of the environment say what they said.
+    pub(crate) fn programs_hold(&self, programs: bool) -> bool {
+        let mut places = Places::default();
+        let untold = |fact: &&Fact| fact.kind == Kind::Environment || (fact.kind == Kind::Program && !programs);
+        self.facts.iter().filter(untold).all(|fact| fact.look(&self.environment, &mut places) == Look::Same)
+    }
+
+    /// [`Self::check`], for a reading that begins now.
+    pub(crate) fn look_again(&mut self, recipes: &[RecipeFile], threads: usize) -> Vec<Seen> {
+        self.began = buildnet_digest::stat::now_ns();
+        self.check(recipes, threads)
     }
 
     /// The files and directories that answers depend on.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &'static str> + '_ {
-        let paths = self.facts.iter().filter(|fact| fact.kind != Kind::Environment);
+        let paths = self.facts.iter().filter(|fact| fact.is_about_a_path());
         paths.map(|fact| fact.what.as_str())
     }
 
@@ -294,6 +308,9 @@ mod tests {
     #[test]
     fn the_order_stays() {
         let items: Vec<u32> = (0..1000).collect();
-        assert_eq!(in_parallel(&items, 3, |item, &mut ()| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(
+            in_parallel(&items, 3, |item, &mut ()| item * 2),
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
     }
 }

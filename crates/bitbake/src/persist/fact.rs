@@ -7,6 +7,7 @@ use buildnet_digest::stat::Stamp;
 use rustc_hash::FxHashMap;
 use rustix::fs::{AtFlags, CWD, statat};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::seen::{Kind, Seen};
 use crate::Sym;
@@ -66,10 +67,12 @@ impl Fact {
             Kind::Exists | Kind::Directory | Kind::Type | Kind::LinkType | Kind::RealPath => {
                 if tell(kind, path) == told.as_str() { Answer::Told } else { Answer::Unknown }
             }
+            // Git may see a change before a moment ago as another; who looks next will tell.
+            Kind::Program => Answer::Told,
             Kind::Setting | Kind::Fickle => Answer::Unknown,
             Kind::Environment => Answer::Digest(variable(path, environment).map(|hash| (None, hash))),
             Kind::Stat | Kind::LinkStat => {
-                let stamp = look(path, kind == Kind::Stat);
+                let stamp = whole(path, kind == Kind::Stat);
                 if stamp.is_none_or(|stamp| stamp.is_settled(began)) { Answer::Stat(stamp) } else { Answer::Unknown }
             }
             Kind::Content => match read(what) {
@@ -94,13 +97,16 @@ impl Fact {
         let same = |same: bool| if same { Look::Same } else { Look::Changed };
         match &self.answer {
             Answer::Unknown => Look::Changed,
+            Answer::Told if self.kind == Kind::Program => {
+                same(run(path, environment).as_deref() == Some(self.told.as_str()))
+            }
             Answer::Told if places.has_nothing_at(path) => same(match self.kind {
                 Kind::RealPath => self.told.as_str() == path.trim_end_matches('/'),
                 Kind::Exists | Kind::Directory => self.told.as_str() == "0",
                 _ => self.told.as_str() == "-",
             }),
             Answer::Told => same(tell(self.kind, path) == self.told.as_str()),
-            Answer::Stat(before) => same(look(path, self.kind == Kind::Stat) == *before),
+            Answer::Stat(before) => same(whole(path, self.kind == Kind::Stat) == *before),
             Answer::Digest(before) if self.kind == Kind::Environment => {
                 same(variable(path, environment) == before.as_ref().map(|(_, hash)| *hash))
             }
@@ -119,10 +125,17 @@ impl Fact {
         }
     }
 
+    /// Whether it is about the file system.
+    pub(crate) fn is_about_a_path(&self) -> bool {
+        !matches!(self.kind, Kind::Environment | Kind::Program | Kind::Setting | Kind::Fickle)
+    }
+
     /// Whether two answers say the same, as far as both say anything.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
         match (&self.answer, &other.answer) {
-            (Answer::Digest(a), Answer::Digest(b)) => a.as_ref().map(|(_, hash)| hash) == b.as_ref().map(|(_, hash)| hash),
+            (Answer::Digest(a), Answer::Digest(b)) => {
+                a.as_ref().map(|(_, hash)| hash) == b.as_ref().map(|(_, hash)| hash)
+            }
             (a, b) => a == b,
         }
     }
@@ -151,7 +164,8 @@ impl Places {
     /// it.
     fn has_nothing_at(&mut self, path: &'static str) -> bool {
         let plain = path.starts_with('/') && !path.contains("//") && !path.contains("/.");
-        plain && path.trim_end_matches('/').rsplit_once('/').is_some_and(|(above, _)| self.place(above) == Place::Nothing)
+        plain
+            && path.trim_end_matches('/').rsplit_once('/').is_some_and(|(above, _)| self.place(above) == Place::Nothing)
     }
 
     fn place(&mut self, path: &'static str) -> Place {
@@ -175,6 +189,13 @@ impl Places {
 fn look(path: &str, follow: bool) -> Option<Stamp> {
     let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     statat(CWD, path, flags).ok().map(|stat| Stamp::of(&stat))
+}
+
+/// All stat data; of a directory without what changes with the names in it.
+fn whole(path: &str, follow: bool) -> Option<Stamp> {
+    let stamp = look(path, follow)?;
+    let timeless = Stamp { mtime_ns: 0, ctime_ns: 0, size: 0, ..stamp };
+    Some(if stamp.is_directory() { timeless } else { stamp })
 }
 
 /// The answer to a question whose answer is a word.
@@ -225,7 +246,13 @@ fn digest(kind: Kind, path: &str) -> Option<Hash> {
             let entry = entry.ok()?;
             let mut name = entry.file_name().into_encoded_bytes();
             let kind = entry.file_type().ok()?;
-            name.push(if kind.is_dir() { b'/' } else if kind.is_symlink() { b'@' } else { 0 });
+            name.push(if kind.is_dir() {
+                b'/'
+            } else if kind.is_symlink() {
+                b'@'
+            } else {
+                0
+            });
             names.push(name);
         }
         names.sort_unstable();
@@ -237,6 +264,25 @@ fn digest(kind: Kind, path: &str) -> Option<Hash> {
     let mut file = std::fs::File::open(path).ok()?;
     std::io::copy(&mut file, &mut hasher).ok()?;
     Some(*hasher.finalize().as_bytes())
+}
+
+/// What a program says now; `None` where it cannot be run.
+fn run(command: &str, environment: &Environment) -> Option<String> {
+    let words: Vec<String> = serde_json::from_str(command).ok()?;
+    let [directory, program, arguments @ ..] = words.as_slice() else { return None };
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(environment)
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    let mut digest = Sha256::new();
+    digest.update(format!("{} ", output.status.code()?));
+    digest.update(&output.stdout);
+    Some(hex::encode(digest.finalize()))
 }
 
 /// Digest of a variable of the environment, or of all of it.

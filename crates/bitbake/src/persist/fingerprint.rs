@@ -175,7 +175,8 @@ fn write_variables(writer: &mut Writer, store: &Store, settings: &mut BTreeMap<S
 }
 
 fn write_code(writer: &mut Writer, store: &Store) {
-    let mut names: Vec<&str> = store.override_vars.iter().chain(store.exports.iter()).map(|name| name.as_str()).collect();
+    let mut names: Vec<&str> =
+        store.override_vars.iter().chain(store.exports.iter()).map(|name| name.as_str()).collect();
     names.sort_unstable();
     names.iter().for_each(|name| writer.text(name));
     for (name, filter) in sorted(store.filters.iter().map(|(name, filter)| (*name, filter))) {

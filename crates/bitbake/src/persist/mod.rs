@@ -20,5 +20,6 @@ mod seen;
 
 pub use cache::{Cache, CacheOptions};
 pub(crate) use entry::Entry;
+pub(crate) use fact::{Environment, Fact, Look, Places};
 pub(crate) use fingerprint::{Fingerprint, mark_fleeting};
 pub use seen::{Kind, Seen};

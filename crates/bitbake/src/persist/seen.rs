@@ -27,6 +27,9 @@ pub enum Kind {
     RealPath,
     /// A variable of the environment, `*` for all of them.
     Environment,
+    /// What a program says that does nothing else: a JSON list of the directory, the program and its arguments. The answer is the SHA-256
+    /// of its exit code, a space, and its output.
+    Program,
     /// A variable of the configuration that may be another in the next run though nobody edited anything.
     Setting,
     /// Something that is never the same twice: the clock, randomness, a program that was run.
@@ -98,6 +101,7 @@ impl Seen {
             "d" => Kind::Listing,
             "p" => Kind::RealPath,
             "v" => Kind::Environment,
+            "g" => Kind::Program,
             _ => return Some(Self::fickle(&what)),
         };
         Some(Self { kind, what: Sym::new(&what), answer: Sym::new(&answer.to_text()) })

@@ -5,6 +5,8 @@
 //! `stamps` (signature files), `survey` (layers, versions, providers, lint).
 
 mod finding;
+mod live;
+mod question;
 mod stamps;
 mod survey;
 mod targets;
@@ -16,16 +18,21 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use finding::{Finding, Severity};
+pub use live::{Followed, Live};
+pub use question::{Answer, Question, answer};
 pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
 pub use targets::{Planned, graph_dot, graph_json, plan};
 
-use crate::data::Store;
-use crate::{Result, Sym, Value};
 use crate::config::{BuildDir, Options, Outcome, ParseOptions, RecipeFile};
-use crate::persist::{Cache, CacheOptions, Entry, Fingerprint, Kind, Seen, mark_fleeting};
+use crate::data::Store;
+use crate::persist::{
+    Cache, CacheOptions, Entry, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, mark_fleeting,
+};
 use crate::python::Message;
 use crate::recipe::{RecipeInfo, recipe_row};
+use crate::signature::FileChecksums;
+use crate::{Result, Sym, Value};
 
 /// An opened build directory.
 pub struct Workbench {
@@ -36,6 +43,9 @@ pub struct Workbench {
     threads: usize,
     /// What is known of recipes, where it is kept.
     cache: Option<Mutex<Cache>>,
+    /// What the configuration depends on.
+    facts: Vec<Fact>,
+    checksums: FileChecksums,
 }
 
 /// How to read recipes.
@@ -90,19 +100,30 @@ impl Workbench {
         let mut dir = BuildDir::open(options)?;
         let messages = std::mem::take(&mut dir.session.messages);
         let findings = messages.iter().map(|message| Finding::logged(message, None)).collect();
-        Ok(Self { dir, findings, threads: threads.max(1), cache: None })
+        Ok(Self {
+            dir,
+            findings,
+            threads: threads.max(1),
+            cache: None,
+            facts: Vec::new(),
+            checksums: FileChecksums::default(),
+        })
     }
 
     /// Reads the configuration, and what is known of recipes from earlier runs.
     pub fn open_with_cache(options: &Options, threads: usize, cache: &CacheOptions) -> Result<Self> {
         let began = buildnet_digest::stat::now_ns();
         let mut bench = Self::open(options, threads)?;
-        let environment = options.environment.iter().cloned().collect();
+        let environment: Environment = options.environment.iter().cloned().collect();
+        let record =
+            |seen: &Seen| Fact::record(*seen, began, &environment, |path| bench.dir.session.shared.content(path));
+        bench.facts = bench.dir.seen().iter().map(record).collect();
         let fingerprint = bench.fingerprint(options)?;
         let variant = format!("{} {:?}", options.python.display(), bench.dir.user_settings());
         let (mut cache, note) = Cache::open(cache, &variant, environment, fingerprint, began, bench.threads);
         bench.findings.extend(note.map(Finding::note));
-        cache.check(bench.dir.recipes(), bench.threads);
+        let changed = cache.check(bench.dir.recipes(), bench.threads);
+        bench.findings.extend(told_changes(&changed).map(Finding::note));
         bench.cache = Some(Mutex::new(cache));
         Ok(bench)
     }
@@ -225,7 +246,8 @@ impl Workbench {
         for clock in CLOCKS.into_iter().filter_map(Sym::find) {
             if let Some(Value::Str(now)) = configuration.variable(clock).and_then(|clock| clock.content.clone()) {
                 let other = |digit: char| digit.to_digit(10).and_then(|d| char::from_digit(9 - d, 10)).unwrap_or(digit);
-                configuration.edit(clock).content = Some(Value::from(now.chars().map(other).collect::<String>().as_str()));
+                configuration.edit(clock).content =
+                    Some(Value::from(now.chars().map(other).collect::<String>().as_str()));
             }
         }
         let again = self.read_anew(&configuration, Some(&chosen), true, true);
@@ -237,6 +259,128 @@ impl Workbench {
         };
         again.iter().filter(|one| same(one)).map(|(index, _)| *index).collect()
     }
+}
+
+// Keeping a workbench in memory.
+impl Workbench {
+    /// The checksums of files that are known.
+    pub(crate) fn checksums(&self) -> &FileChecksums {
+        &self.checksums
+    }
+
+    /// Whether all recipes are known and stay so while nothing changes.
+    fn keeps_everything(&self) -> bool {
+        let Some(cache) = &self.cache else { return false };
+        let cache = cache.lock();
+        self.dir.recipes().iter().all(|file| cache.lasts(file, &CLOCKS))
+    }
+
+    /// Whether the configuration would be read the same. Only what no one tells of is looked at where it is
+    /// `quiet`, and `programs` need not be asked.
+    ///
+    /// The time of day, which a configuration keeps in variables, is another: for recipes that let it count nothing is kept.
+    fn configuration_holds(&self, quiet: bool, programs: bool) -> bool {
+        let Some(cache) = &self.cache else { return false };
+        let (cache, mut places) = (cache.lock(), Places::default());
+        self.facts.iter().all(|fact| match fact.kind {
+            Kind::Fickle => fact.what.as_str().starts_with("time."),
+            Kind::Setting => true,
+            Kind::Program if programs => true,
+            kind if quiet && !matches!(kind, Kind::Program | Kind::Environment) => true,
+            _ => fact.look(cache.environment(), &mut places) != Look::Changed,
+        })
+    }
+
+    /// Whether programs that recipes asked still say the same, unless they need not be asked, and the environment is the same.
+    fn programs_hold(&self, programs: bool) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.lock().programs_hold(programs))
+    }
+
+    /// Looks at recipes, and at all that they depend on. Returns what changed.
+    fn look_again(&mut self) -> Result<Vec<Seen>> {
+        self.dir.find_recipes()?;
+        let Some(cache) = &self.cache else { return Ok(Vec::new()) };
+        let changed = cache.lock().look_again(self.dir.recipes(), self.threads);
+        for seen in changed.iter().filter(|seen| seen.kind == Kind::Content) {
+            self.dir.session.shared.forget(seen.what);
+        }
+        self.findings.retain(|finding| finding.severity != Severity::Note);
+        self.findings.extend(told_changes(&changed).map(Finding::note));
+        Ok(changed)
+    }
+
+    /// Where changes matter.
+    fn followed(&self) -> Followed {
+        let cache = self.cache.as_ref().map(|cache| cache.lock());
+        let facts = self.facts.iter().filter(|fact| fact.is_about_a_path());
+        let of_recipes = cache.iter().flat_map(|cache| cache.paths());
+        let infos = cache.iter().flat_map(|cache| cache.infos());
+        let mut named: Vec<String> = Vec::new();
+        let mut listed: Vec<PathBuf> = self.dir.listed().to_vec();
+        let mut known = HashSet::new();
+        for list in infos.flat_map(|info| info.file_checksums.values()) {
+            for path in FileChecksums::named(list).filter(|path| known.insert((*path).to_owned())) {
+                match path.split_once('*') {
+                    Some((before, _)) => listed.extend(Path::new(before).parent().map(Path::to_owned)),
+                    None => listed.extend(directories_below(Path::new(path))),
+                }
+                named.push(path.to_owned());
+            }
+        }
+        let paths = facts.map(|fact| fact.what.as_str()).chain(of_recipes).map(PathBuf::from);
+        let paths: Vec<PathBuf> = paths.chain(named.into_iter().map(PathBuf::from)).collect();
+        let programs = self.facts.iter().filter(|fact| fact.kind == Kind::Program).map(|fact| fact.what.as_str());
+        let programs = programs.chain(cache.iter().flat_map(|cache| cache.programs()));
+        let trees: Option<Vec<PathBuf>> =
+            programs.map(git_tree).collect::<Option<Vec<_>>>().map(|trees| trees.concat());
+        let programs = trees.is_some();
+        listed.extend(trees.unwrap_or_default());
+        Followed::new(paths, listed, programs)
+    }
+}
+
+/// The directories in which something changes when a command of Git says something else; `None` where they are not known, or too many.
+fn git_tree(command: &str) -> Option<Vec<PathBuf>> {
+    let words: Vec<String> = serde_json::from_str(command).ok()?;
+    let top = Path::new(words.first()?).ancestors().find(|above| above.join(".git").exists());
+    // Outside of any checkout it is an error, and stays one unless somebody makes a checkout above.
+    let Some(top) = top else { return Some(Path::new(words.first()?).ancestors().map(Path::to_owned).collect()) };
+    if !top.join(".git").is_dir() {
+        return None;
+    }
+    let mut found = directories_below(top);
+    found.retain(|directory| !directory.starts_with(top.join(".git/objects")));
+    (found.len() < FOLLOWED_TREE).then_some(found)
+}
+
+/// Larger checkouts are not followed; Git is asked instead.
+const FOLLOWED_TREE: usize = 20_000;
+
+/// A directory, and all below it but what Git stores; nothing of a file.
+fn directories_below(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![path.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        if directory.ends_with(".git/objects") {
+            continue;
+        }
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        waiting.extend(
+            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()),
+        );
+        found.push(directory);
+    }
+    found
+}
+
+/// What changed since the last run, in words.
+fn told_changes(changed: &[Seen]) -> Option<String> {
+    let mut paths: Vec<String> = changed.iter().map(|seen| format!("{} ({:?})", seen.what, seen.kind)).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let shown = paths.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    let more = if paths.len() > 10 { format!(" and {} more", paths.len() - 10) } else { String::new() };
+    (!paths.is_empty()).then(|| format!("changed since recipes were read: {shown}{more}"))
 }
 
 /// Variables of openembedded-core that say when the configuration was read.

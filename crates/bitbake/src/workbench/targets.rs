@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::Workbench;
+use super::{Finding, Workbench};
 use crate::error::Result;
-use crate::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks};
+use crate::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks, hash_tasks_with};
 use crate::recipe::RecipeInfo;
+use crate::signature::FileChecksums;
 
 /// The tasks of some targets.
 pub struct Planned {
@@ -67,6 +68,23 @@ impl Planned {
     /// The hashes of all tasks, in the order of the graph's nodes.
     pub fn hashes(&mut self) -> Result<Vec<HashedTask>> {
         hash_tasks(&mut self.universe, &self.closure, &self.graph)
+    }
+
+    /// The same, with checksums that are known already.
+    pub fn hashes_with(&mut self, checksums: &FileChecksums) -> Result<Vec<HashedTask>> {
+        hash_tasks_with(&mut self.universe, &self.closure, &self.graph, checksums)
+    }
+
+    /// What was noticed while providers were chosen, and what recipes that overwrite each other's output are.
+    pub fn findings(&mut self, bench: &Workbench) -> Result<Vec<Finding>> {
+        let messages = self.universe.take_messages();
+        let mut findings: Vec<Finding> = messages.iter().map(|message| Finding::logged(message, None)).collect();
+        findings.extend(self.closure.problems.iter().map(Finding::note));
+        let mut session = bench.dir.session(false);
+        let allowed = bench.dir.store.copy().get_words(&mut session, "BB_MULTI_PROVIDER_ALLOWED");
+        bench.dir.give_back(session);
+        findings.extend(self.conflicts(&allowed?).into_iter().map(Finding::error));
+        Ok(findings)
     }
 
     /// `PN:TASK` of a task.

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &EnvArgs, place: &Place) -> Result<ExitCode, ErrorReport
 }
 
 pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
-    let bench = place.open(args.history)?;
+    let bench = Place { cache: false, ..place.clone() }.open(args.history)?;
     let mut session = bench.dir.session(false);
     let mut store = if let Some(name) = &args.recipe {
         recipe_store(name, place, &bench)?

@@ -118,6 +118,9 @@ pub(crate) fn main() -> ExitCode {
             _ => Verbosity::Quiet,
         },
         bitbake: true,
+        cache: true,
+        machine: false,
+        daemon: None,
     };
     match front.run(&place, &directory) {
         Ok(code) => code,
@@ -213,9 +216,10 @@ impl Front {
             print(&format!("Parsing recipes: 100% |{bar}| Time: {time}\n"))?;
             let errors = reading.failed;
             print(&format!(
-                "Parsing of {} .bb files complete (0 cached, {} parsed). {} targets, {} skipped, 0 masked, {errors} errors.\n",
+                "Parsing of {} .bb files complete ({} cached, {} parsed). {} targets, {} skipped, 0 masked, {errors} errors.\n",
                 reading.files,
-                reading.files - errors,
+                reading.cached(),
+                reading.parsed - errors,
                 reading.recipes.len() - reading.skipped(),
                 reading.skipped(),
             ))?;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use buildnet_bitbake::graph::task_row;
+use buildnet_bitbake::workbench::Question;
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
-use super::place::{Place, Wants, ended, write_rows};
-use crate::output::print;
+use super::place::{Place, ended, show};
+use crate::context::Context;
 
 /// Show the basehash and the taskhash of every task that targets need
 #[derive(Clone, Debug, Args)]
@@ -22,21 +22,9 @@ pub(crate) struct SigsArgs {
     jsonl: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &SigsArgs, place: &Place) -> Result<ExitCode, ErrorReport> {
+pub(crate) fn run(args: &SigsArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
-        let bench = place.open(false)?;
-        let wants = Wants { targets: &args.targets, task: "build", run_all: &[], sign: true };
-        let mut planned = place.plan(&bench, &wants)?;
-        let hashed = planned.hashes().map_err(|error| place.failed(&error))?;
-        if let Some(path) = &args.jsonl {
-            write_rows(path, hashed.iter().map(task_row))?;
-        } else {
-            let mut out = String::new();
-            for task in &hashed {
-                out += &format!("{} {} {}\n", task.basehash, task.taskhash, task.id);
-            }
-            print(&out)?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let answer = place.ask(Question::Sigs { targets: args.targets.clone(), rows: args.jsonl.is_some() })?;
+        Ok(show(&answer, args.jsonl.as_deref(), context)?)
     })())
 }
