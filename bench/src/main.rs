@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
+mod golden;
 mod measure;
 mod peers;
 mod scenarios;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measures BuildNet beside Turborepo and Nx.
+/// Measures BuildNet beside Turborepo, Nx and BitBake.
 ///
 /// Example: cargo run --release -p buildnet-bench -- noop --packages 1000 --peers turbo,nx
 #[derive(Parser)]
@@ -38,6 +39,8 @@ struct Arguments {
     /// The program to measure.
     #[arg(long, default_value = "target/release/buildnet")]
     buildnet: PathBuf,
+    #[command(flatten)]
+    golden: golden::Golden,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -50,6 +53,8 @@ enum Scenario {
     Leaf,
     /// Peak resident memory of a cold build and of the daemon.
     Memory,
+    /// Recipes, tasks and hashes of openembedded-core, compared with BitBake's; times and memory beside it.
+    BitbakeGolden,
 }
 
 fn main() -> ExitCode {
@@ -70,6 +75,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}; build it first: cargo build --release", arguments.buildnet.display()))?;
     std::fs::create_dir_all(&arguments.dir).map_err(|error| error.to_string())?;
     let dir = arguments.dir.canonicalize().map_err(|error| error.to_string())?;
+    if arguments.scenario == Scenario::BitbakeGolden {
+        measure::noise();
+        return golden::run(&arguments.golden, &program, &dir);
+    }
     let name = format!("{}x{}", arguments.packages, arguments.files);
     let workspace = workspace::generate(&dir.join(name), arguments.packages, arguments.files, &arguments.peers)?;
     measure::noise();
@@ -79,5 +88,6 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         Scenario::Cold => bench.cold(),
         Scenario::Leaf => bench.leaf(),
         Scenario::Memory => bench.memory(),
+        Scenario::BitbakeGolden => Ok(()),
     }
 }

@@ -515,14 +515,25 @@ def request_event(handle, functions, name, text, file, line, cls):
     handler(event, d)
 
 
+def request_call(handle, functions, path, arguments):
+    """Calls a library's function by its dotted name; an argument is ("d",) or ("v", value)."""
+    define(functions)
+    first, *names = path.split(".")
+    function = context()[first]
+    for name in names:
+        function = getattr(function, name)
+    d = DataSmart(handle)
+    return plain(function(*[d if argument[0] == "d" else revive(argument[1]) for argument in arguments]))
+
+
 def request_filter(expression, value):
     import bb.filter
 
     return bb.filter.apply_filters(value, [expression])
 
 
-def request_pylib(handle, directory, namespace, modules):
-    """Imports a layer's library, and says what its functions look like: for signatures."""
+def request_pylib(handle, directory, namespace, modules, describe):
+    """Imports a layer's library; may say what its functions look like: for signatures."""
     import importlib
     import inspect
 
@@ -536,6 +547,8 @@ def request_pylib(handle, directory, namespace, modules):
     found = []
     for part in getattr(package, "BBIMPORTS", []):
         module = importlib.import_module(namespace + "." + part)
+        if not describe:
+            continue
         file = module.__file__
         for name in dir(module):
             function = getattr(module, name)
@@ -591,6 +604,7 @@ REQUESTS = {
     "eval": request_eval,
     "run": request_run,
     "event": request_event,
+    "call": request_call,
     "filter": request_filter,
     "pylib": request_pylib,
     "visit": request_visit,

@@ -20,6 +20,7 @@ import time
 _seen = {}
 _own = ()
 _expected = False
+_blind = False
 
 # Git's commands that only tell: they may be asked again to see whether they still say the same.
 _TELLING = {"describe", "diff", "log", "ls-files", "merge-base", "remote", "rev-list", "rev-parse", "show", "status", "symbolic-ref"}
@@ -47,6 +48,8 @@ def take():
     """What was noted since the last look."""
     global _seen
     seen, _seen = _seen, {}
+    if _blind:
+        seen[("x", "a Python that does not tell what it opens", "")] = None
     return list(seen)
 
 
@@ -241,7 +244,7 @@ def modules():
 
 def watch(own):
     """Begins to note. What lies below one of the directories `own` belongs to the runtime and does not change."""
-    global _own
+    global _own, _blind
     library = posixpath.dirname(os.__file__)
     _own = tuple(posixpath.join(place, "") for place in [library, _realpath(library)] + [p for p in own if p]) + ("/dev/",)
     for module in (posixpath, genericpath):
@@ -257,4 +260,7 @@ def watch(own):
     for name in ("random", "randint", "choice", "choices", "randrange", "shuffle", "sample", "getrandbits"):
         _random(random, name)
     _watch_environment()
-    sys.addaudithook(_hook)
+    if hasattr(sys, "addaudithook"):
+        sys.addaudithook(_hook)
+    else:
+        _blind = True

@@ -17,7 +17,8 @@ class Forward(logging.Handler):
 
 def main():
     sys.path[0:0] = sys.argv[1:]
-    sys.dont_write_bytecode = True
+    # The runtime's directory is private, and the next worker starts faster; the layers' directories are not ours to write.
+    sys.dont_write_bytecode = False
     reader = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
     writer = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     # What metadata prints must not get into the messages, nor may it read them.
@@ -42,6 +43,7 @@ def main():
     import buildnet_seen
 
     buildnet_seen.watch(sys.argv[1:])
+    sys.dont_write_bytecode = True
     bb.data_smart.DataSmart = buildnet_bridge.DataSmart
     bb.data._dict_type = buildnet_bridge.DataSmart
     logger = logging.getLogger("BitBake")

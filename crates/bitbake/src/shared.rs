@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Place, Result};
 use crate::metadata::is_kind;
-use crate::python::{LibraryFunction, Memory, Programs, Session};
+use crate::python::{Functions, LibraryFunction, Memory, Programs, Session};
 use crate::scan::{CallVisitor, Visited};
 use crate::syntax::{Parsed, parse_conf, parse_recipe};
 use crate::{CodeRefs, Sym, Text, Value, scan};
@@ -29,7 +29,9 @@ pub struct Shared {
     shell: RwLock<FxHashMap<Text, Arc<BTreeSet<Text>>>>,
     filtered: RwLock<FxHashMap<(Text, Text), Text>>,
     library: RwLock<FxHashMap<Text, Arc<LibraryFunction>>>,
+    links: RwLock<FxHashMap<Box<str>, bool>>,
     pub(crate) programs: Programs,
+    pub(crate) functions: Functions,
     /// What Python code did so far.
     pub(crate) memory: Memory,
     visiting: RwLock<FxHashSet<Text>>,
@@ -82,6 +84,16 @@ impl Shared {
         }
         let found = Path::new(path.as_str()).exists();
         self.exists.write().insert(path, found);
+        found
+    }
+
+    /// Whether a path is a symbolic link, as of its first use.
+    pub(crate) fn is_link(&self, path: &str) -> bool {
+        if let Some(&known) = self.links.read().get(path) {
+            return known;
+        }
+        let found = Path::new(path).is_symlink();
+        self.links.write().insert(path.into(), found);
         found
     }
 

@@ -1,5 +1,6 @@
 //! Interned names.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -23,6 +24,14 @@ const CHUNKS: usize = 20;
 type Shard = RwLock<HashMap<&'static str, u32, FxBuildHasher>>;
 
 static IDS: LazyLock<[Shard; SHARDS]> = LazyLock::new(|| std::array::from_fn(|_| Shard::default()));
+/// So many names a thread keeps near: those of the configuration and of some recipes.
+const MET: usize = 1 << 15;
+
+thread_local! {
+    /// The names this thread has met: most look-ups end here, where they wait for nobody.
+    static NEAR: RefCell<HashMap<&'static str, Sym, FxBuildHasher>> = RefCell::default();
+}
+
 static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 static NAMES: [OnceLock<Box<[OnceLock<&'static str>]>>; CHUNKS] = [const { OnceLock::new() }; CHUNKS];
 
@@ -55,7 +64,22 @@ impl Sym {
 
     /// The symbol of a name that is already interned. A name that is not cannot be a key of any datastore.
     pub fn find(name: &str) -> Option<Self> {
-        shard(name).read().unwrap_or_else(PoisonError::into_inner).get(name).copied().map(Self)
+        NEAR.with_borrow_mut(|near| {
+            if let Some(known) = near.get(name) {
+                return Some(*known);
+            }
+            let found = shard(name).read().unwrap_or_else(PoisonError::into_inner).get(name).copied().map(Self)?;
+            if near.len() >= MET {
+                near.clear();
+            }
+            near.insert(found.as_str(), found);
+            Some(found)
+        })
+    }
+
+    /// Its place in the order of interning: for tables by symbol.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
     }
 
     /// The name.

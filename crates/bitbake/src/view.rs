@@ -34,8 +34,10 @@ pub trait DataView {
     /// What an expansion can fail with.
     type Error;
 
-    /// All names (BitBake's `keys()`), in no order.
-    fn keys(&mut self) -> Result<Vec<Sym>, Self::Error>;
+    /// Whether a name is among all names (BitBake's `keys()`).
+    fn is_key(&mut self, var: Sym) -> Result<bool, Self::Error>;
+    /// Whether nothing at all is known of a name, not even a flag or an override variant.
+    fn is_unknown(&self, var: Sym) -> bool;
     /// The expanded value: `getVar(var)`.
     fn get_var(&mut self, var: Sym) -> Result<Option<Value>, Self::Error>;
     /// The unexpanded value: `getVar(var, False)`.

@@ -11,13 +11,18 @@ use buildnet_bitbake::config::{BuildDir, Options, ParseOptions};
 use buildnet_bitbake::recipe::recipe_row;
 use serde_json::Value as Json;
 
-fn python() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
-    if found.is_none() {
+/// The host's Python, and our own interpreter where `BUILDNET_RUSTPYTHON` names it.
+fn interpreters() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let host = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
+    if host.is_none() {
         eprintln!("SKIPPED: there is no python3 on PATH");
     }
-    found
+    let own = std::env::var_os("BUILDNET_RUSTPYTHON").map(PathBuf::from);
+    if own.is_none() {
+        eprintln!("SKIPPED: BUILDNET_RUSTPYTHON names no buildnet-python; `interpreter/` makes it");
+    }
+    host.into_iter().chain(own).collect()
 }
 
 fn open(build: &Path, python: PathBuf) -> buildnet_bitbake::Result<BuildDir> {
@@ -39,7 +44,10 @@ fn open(build: &Path, python: PathBuf) -> buildnet_bitbake::Result<BuildDir> {
 
 #[test]
 fn every_recipe_is_as_bitbake_reads_it() {
-    let Some(python) = python() else { return };
+    interpreters().into_iter().for_each(check_rows);
+}
+
+fn check_rows(python: PathBuf) {
     let build = tempfile::tempdir().expect("a temporary directory");
     let layer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layer").display().to_string();
     let dir = open(build.path(), python).expect("the configuration is read");
@@ -71,7 +79,10 @@ fn every_recipe_is_as_bitbake_reads_it() {
 
 #[test]
 fn every_variable_and_flag_has_bitbakes_value() {
-    let Some(python) = python() else { return };
+    interpreters().into_iter().for_each(check_values);
+}
+
+fn check_values(python: PathBuf) {
     let build = tempfile::tempdir().expect("a temporary directory");
     let layer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layer").display().to_string();
     let dir = open(build.path(), python).expect("the configuration is read");

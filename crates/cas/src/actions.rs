@@ -11,8 +11,8 @@ use prost::Message;
 use crate::core::Core;
 use crate::error::CasError;
 use crate::index::Located;
-use crate::lookup::expand;
-use crate::record::{Key, MAX_STORED, REMOVED};
+use crate::lookup::expand_within;
+use crate::record::{Header, Key, MAX_STORED, REMOVED};
 use crate::references::{References, files_of_tree};
 
 /// Most digests that the cache of trees holds: 80 bytes each.
@@ -38,6 +38,34 @@ impl TreeCache {
     }
 }
 
+/// Of several results of one action the latest.
+#[derive(Debug, Default)]
+pub(crate) struct Newest {
+    /// Its time, whether it says that the result was removed, and its content.
+    latest: Option<(u64, bool, Bytes)>,
+}
+
+impl Newest {
+    /// Takes one more record.
+    pub(crate) fn take(&mut self, (header, payload): (Header, Bytes)) {
+        if self.latest.as_ref().is_some_and(|(time, _, _)| header.time <= *time) {
+            return;
+        }
+        let removed = header.entry.flags & REMOVED != 0;
+        let bytes =
+            if removed { Some(payload) } else { expand_within(header.entry.codec, payload, u64::from(MAX_STORED)) };
+        if let Some(bytes) = bytes {
+            self.latest = Some((header.time, removed, bytes));
+        }
+    }
+
+    /// The result, unless there is none or it was removed.
+    pub(crate) fn result(self) -> Option<reapi::ActionResult> {
+        let (_, _, bytes) = self.latest.filter(|(_, removed, _)| !removed)?;
+        reapi::ActionResult::decode(bytes).ok()
+    }
+}
+
 impl Core {
     /// The newest result of an action, if it is complete.
     pub(crate) fn action_result(&self, action: &Digest) -> Result<Option<reapi::ActionResult>, CasError> {
@@ -58,27 +86,16 @@ impl Core {
         let candidates: Vec<Located> =
             view.find_all(&key).map(|(segment, entry)| Located { segment: segment.clone(), entry }).collect();
         drop(view);
-        let mut newest: Option<(u64, bool, Bytes)> = None;
+        let mut newest = Newest::default();
         for found in candidates {
             match self.record(&found, Some(action)) {
-                Ok(Some((header, payload))) => {
-                    if newest.as_ref().is_none_or(|(time, _, _)| header.time > *time) {
-                        let removed = header.entry.flags & REMOVED != 0;
-                        let bytes = if removed {
-                            Some(payload)
-                        } else {
-                            expand(header.entry.codec, payload, u64::from(MAX_STORED))
-                        };
-                        newest = bytes.map(|bytes| (header.time, removed, bytes)).or(newest);
-                    }
-                }
+                Ok(Some(record)) => newest.take(record),
                 Ok(None) => self.condemn(&found, action),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.index.forget_segment(found.segment.salt),
                 Err(error) => return Err(CasError::io("read", found.segment.path(), error)),
             }
         }
-        let bytes = newest.filter(|(_, removed, _)| !removed).map(|(_, _, bytes)| bytes);
-        Ok(bytes.and_then(|bytes| reapi::ActionResult::decode(bytes).ok()))
+        Ok(newest.result())
     }
 
     /// Whether every blob is there; those that are count as used now.

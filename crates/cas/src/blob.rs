@@ -8,6 +8,7 @@ use buildnet_digest::{Digest, Hasher};
 use bytes::Bytes;
 
 use crate::core::Core;
+use crate::disk::Wait;
 use crate::error::CasError;
 use crate::index::Located;
 use crate::large::{BLOCK, LargeReader, LargeWriter};
@@ -56,6 +57,15 @@ impl BlobReader {
     /// Some bytes from `offset`, at most `limit`, and fewer where a stored block ends; empty only at or past the blob's
     /// end, or for a limit of zero. Shares memory with what is read next, so that streaming copies nothing.
     pub fn read_range(&mut self, offset: u64, limit: usize) -> io::Result<Bytes> {
+        self.read_range_by(offset, limit, Wait::Yes)
+    }
+
+    /// As [`Self::read_range`], if the bytes are to be had from memory and are not empty.
+    pub fn read_range_cached(&mut self, offset: u64, limit: usize) -> Option<Bytes> {
+        self.read_range_by(offset, limit, Wait::No).ok().filter(|bytes| !bytes.is_empty())
+    }
+
+    fn read_range_by(&mut self, offset: u64, limit: usize, wait: Wait) -> io::Result<Bytes> {
         if offset >= self.size || limit == 0 {
             return Ok(Bytes::new());
         }
@@ -64,7 +74,7 @@ impl BlobReader {
             Content::Large(large) => {
                 let index = usize::try_from(offset / BLOCK as u64).unwrap_or(usize::MAX);
                 let skip = usize::try_from(offset % BLOCK as u64).unwrap_or(usize::MAX);
-                let block = large.block(index)?;
+                let block = large.block(index, wait)?;
                 let length = block.len().saturating_sub(skip).min(limit);
                 large.core.counters.read.fetch_add(length as u64, Ordering::Relaxed);
                 (block, skip)
@@ -76,11 +86,11 @@ impl BlobReader {
 }
 
 impl Large {
-    fn block(&mut self, index: usize) -> io::Result<Bytes> {
+    fn block(&mut self, index: usize, wait: Wait) -> io::Result<Bytes> {
         if let Some((_, block)) = self.last.as_ref().filter(|(at, _)| *at == index) {
             return Ok(block.clone());
         }
-        let block = self.reader.block(index).inspect_err(|error| {
+        let block = self.reader.block_by(index, wait).inspect_err(|error| {
             if error.kind() == io::ErrorKind::InvalidData {
                 self.core.condemn(&self.found, &self.digest);
             }

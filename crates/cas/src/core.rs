@@ -8,11 +8,13 @@ use parking_lot::Mutex;
 
 use crate::actions::TreeCache;
 use crate::append::Appender;
+use crate::buffers::Buffers;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::CasError;
 use crate::index::Index;
 use crate::lock::EvictionLock;
 use crate::options::StoreOptions;
+use crate::submit::Queue;
 
 /// The layout's name and version, the content of the file `format`.
 const FORMAT: &str = "buildnet-cas 1";
@@ -37,9 +39,19 @@ pub(crate) struct Core {
     pub(crate) unchecked: AtomicU64,
     pub(crate) collecting: AtomicBool,
     /// Whether sealing and eviction run in threads of their own.
-    threads: bool,
+    pub(crate) threads: bool,
     usage: Mutex<Option<Arc<dyn DiskFile>>>,
-    this: Weak<Self>,
+    /// Memory for blocks that are read.
+    pub(crate) buffers: Arc<Buffers>,
+    /// Records that wait for the committing thread.
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) this: Weak<Self>,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
 /// What a simulation sets otherwise.
@@ -127,6 +139,8 @@ impl Core {
             collecting: AtomicBool::new(false),
             threads: tuning.threads,
             usage: Mutex::new(None),
+            buffers: Arc::default(),
+            queue: Arc::default(),
             this: this.clone(),
         }))
     }

@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::hash::BuildHasher;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::io::ReadWriteFlags;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +52,28 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn now(&self) -> Duration;
 }
 
+/// Whether a read may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It may.
+    Yes,
+    /// What is not in memory is a `WouldBlock` error.
+    No,
+}
+
 /// An open file. Locks are advisory, belong to this opening of the file, and end with it or with the process.
 pub(crate) trait DiskFile: Debug + Send + Sync {
     /// Reads at an offset; short only at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads at an offset what is all in the kernel's memory; else a `WouldBlock` error, as also at the file's end.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads at an offset.
+    fn read_by(&self, buffer: &mut [u8], offset: u64, wait: Wait) -> io::Result<usize> {
+        match wait {
+            Wait::Yes => self.read_at(buffer, offset),
+            Wait::No => self.read_cached_at(buffer, offset),
+        }
+    }
     /// Writes all bytes at an offset.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Size in bytes.
@@ -179,6 +199,16 @@ impl DiskFile for File {
             }
         }
         Ok(done)
+    }
+
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let length = buffer.len();
+        // File systems that cannot say refuse the flag.
+        let read = rustix::io::preadv2(self, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+        match read {
+            Ok(count) if count == length => Ok(count),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Where every record is: tables of sealed segments, and a hash map over the open ones.
+//! Where every record is: tables of sealed segments, and a hash table over the open ones.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::disk::Disk;
-use crate::record::{Entry, Key, Kind};
+use crate::fresh::FreshRecords;
+use crate::record::{Entry, HASH, Key};
 use crate::segment::{DEAD, Segment, Trust};
 use crate::table::{Merge, Table};
 
@@ -26,28 +27,6 @@ impl Located {
     }
 }
 
-/// Passes on the eight bytes that a key gives: they are evenly spread already.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Spread(u64);
-
-impl std::hash::Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
-type Delta = HashMap<Key, Located, std::hash::BuildHasherDefault<Spread>>;
-
 /// A table with the segments that it covers, `None` for those that were evicted.
 #[derive(Debug)]
 struct Covered {
@@ -55,15 +34,20 @@ struct Covered {
     segments: Vec<Option<Arc<Segment>>>,
 }
 
+impl Covered {
+    /// Entries of the table with their segments, without those of segments that were evicted.
+    fn resolve(&self, entries: impl Iterator<Item = Entry>) -> impl Iterator<Item = (&Arc<Segment>, Entry)> {
+        entries.filter_map(|entry| Some((self.segments.get(entry.segment as usize)?.as_ref()?, entry)))
+    }
+}
+
 /// What this process knows.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     loaded: bool,
     versions: (u64, u64),
-    /// Blobs in segments that no table covers. Of several with one key the one found last.
-    delta: Delta,
-    /// Action results in segments that no table covers: the last of each segment.
-    actions: HashMap<Key, Vec<Located>, std::hash::BuildHasherDefault<Spread>>,
+    /// Records in segments that no table covers.
+    fresh: FreshRecords,
     tables: Vec<Covered>,
     segments: HashMap<u64, Arc<Segment>>,
     /// Segments that no table covers.
@@ -78,14 +62,18 @@ impl View {
 
     /// All records with this key, which matter for action results: the latest counts.
     pub(crate) fn find_all(&self, key: &Key) -> impl Iterator<Item = (&Arc<Segment>, Entry)> {
-        let actions = if key.kind == Kind::Action { self.actions.get(key) } else { None };
-        let delta = self.delta.get(key).into_iter().chain(actions.into_iter().flatten().rev());
-        let tables = self.tables.iter().rev().flat_map(move |covered| {
-            let found = covered.table.find(key);
-            found.filter_map(|entry| Some((covered.segments.get(entry.segment as usize)?.as_ref()?, entry)))
-        });
-        let delta = delta.map(|found| (&found.segment, found.entry));
-        delta.chain(tables).filter(|(segment, entry)| Located::live(segment, entry))
+        let tables = self.tables.iter().rev().flat_map(move |covered| covered.resolve(covered.table.find(key)));
+        let fresh = self.fresh.find(key).map(|found| (&found.segment, found.entry));
+        fresh.chain(tables).filter(|(segment, entry)| Located::live(segment, entry))
+    }
+
+    /// The sizes of the blobs with this hash: one, unless somebody knows how to make the function's hashes collide.
+    pub(crate) fn sizes(&self, function: u8, hash: &[u8; HASH]) -> Vec<u64> {
+        let tables = self.tables.iter().rev();
+        let tables = tables.flat_map(|covered| covered.resolve(covered.table.find_hash(function, hash)));
+        let fresh = self.fresh.find_hash(function, hash).map(|found| (&found.segment, found.entry));
+        let live = fresh.chain(tables).filter(|(segment, entry)| Located::live(segment, entry));
+        live.map(|(_, entry)| entry.key.size).collect()
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
@@ -94,28 +82,22 @@ impl View {
 
     /// Entries in memory, those of evicted segments included.
     pub(crate) fn entries(&self) -> usize {
-        self.delta.len() + self.actions.len() + self.tables.iter().map(|covered| covered.table.len()).sum::<usize>()
+        self.fresh.len() + self.tables.iter().map(|covered| covered.table.len()).sum::<usize>()
     }
 
     pub(crate) fn open(&self) -> &[Arc<Segment>] {
         &self.open
     }
 
+    /// Whether another process has added records to a segment.
+    fn has_grown(&self, disk: &dyn Disk) -> bool {
+        self.open.iter().any(|segment| !segment.own.load(Ordering::Acquire) && segment.has_new(disk))
+    }
+
     fn insert(&mut self, segment: &Arc<Segment>, entries: impl IntoIterator<Item = Entry>) {
         // A removed record must not hide a copy in another segment.
         for entry in entries.into_iter().filter(|entry| segment.used(entry.ordinal) != DEAD) {
-            let found = Located { segment: Arc::clone(segment), entry };
-            if entry.key.kind == Kind::Action {
-                let known = self.actions.entry(entry.key).or_default();
-                match known.iter_mut().find(|known| known.segment.salt == segment.salt) {
-                    // Threads may get here in another order than they wrote in.
-                    Some(same) if same.entry.ordinal > entry.ordinal => {}
-                    Some(same) => *same = found,
-                    None => known.push(found),
-                }
-            } else {
-                self.delta.insert(entry.key, found);
-            }
+            self.fresh.insert(Located { segment: Arc::clone(segment), entry });
         }
     }
 
@@ -139,9 +121,7 @@ impl View {
             }
         }
         let segments = &self.segments;
-        self.delta
-            .retain(|_, found| segments.contains_key(&found.segment.salt) && !sealed.contains(&found.segment.salt));
-        self.delta.shrink_to(self.delta.len() * 2);
+        self.fresh.retain(|segment| segments.contains_key(&segment.salt) && !sealed.contains(&segment.salt));
         self.open = segments.values().filter(|segment| !sealed.contains(&segment.salt)).map(Arc::clone).collect();
     }
 }
@@ -187,6 +167,18 @@ impl Index {
         drop(view);
         self.refresh()?;
         Ok(self.view.read())
+    }
+
+    /// What is known, if it was loaded.
+    pub(crate) fn loaded(&self) -> Option<RwLockReadGuard<'_, View>> {
+        Some(self.view.read()).filter(|view| view.loaded)
+    }
+
+    /// Whether other processes have done nothing that is not known here.
+    pub(crate) fn is_current(&self) -> bool {
+        let Ok(versions) = self.versions() else { return false };
+        let view = self.view.read();
+        view.loaded && view.versions == versions && !view.has_grown(&*self.disk)
     }
 
     /// Adds records that were just written.
@@ -241,12 +233,8 @@ impl Index {
     fn try_refresh(&self) -> io::Result<bool> {
         let versions = self.versions()?;
         let view = self.view.read();
-        if view.loaded && view.versions == versions {
-            let grown =
-                view.open.iter().any(|segment| !segment.own.load(Ordering::Acquire) && segment.has_new(&*self.disk));
-            if !grown {
-                return Ok(true);
-            }
+        if view.loaded && view.versions == versions && !view.has_grown(&*self.disk) {
+            return Ok(true);
         }
         let relist = !view.loaded || view.versions != versions;
         drop(view);

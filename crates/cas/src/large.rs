@@ -8,8 +8,9 @@ use std::sync::Arc;
 use buildnet_digest::Digest;
 use bytes::Bytes;
 
+use crate::buffers::Buffers;
 use crate::core::Core;
-use crate::disk::{DiskFile, Open};
+use crate::disk::{DiskFile, Open, Wait};
 use crate::error::CasError;
 use crate::index::Located;
 use crate::options::Durability;
@@ -195,6 +196,7 @@ pub(crate) struct LargeReader {
     blocks: Bytes,
     codec: Codec,
     size: u64,
+    buffers: Arc<Buffers>,
 }
 
 impl LargeReader {
@@ -212,7 +214,13 @@ impl LargeReader {
         };
         let path = path_of_digest(core, digest, found.entry.codec);
         match core.disk.open(&path, Open::Read) {
-            Ok(file) => Ok(Some(Self { file, blocks: payload, codec: found.entry.codec, size: digest.size() })),
+            Ok(file) => Ok(Some(Self {
+                file,
+                blocks: payload,
+                codec: found.entry.codec,
+                size: digest.size(),
+                buffers: Arc::clone(&core.buffers),
+            })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 found.segment.remember_used(found.entry.ordinal, crate::segment::DEAD);
                 Ok(None)
@@ -228,23 +236,31 @@ impl LargeReader {
 
     /// The content of a block, verified against its checksum.
     pub(crate) fn block(&self, index: usize) -> io::Result<Bytes> {
+        self.block_by(index, Wait::Yes)
+    }
+
+    /// As [`Self::block`], without waiting for the disk if so wished.
+    pub(crate) fn block_by(&self, index: usize, wait: Wait) -> io::Result<Bytes> {
         let end = |index: usize| u64_at(&self.blocks, index * PER_BLOCK);
         let start = if index == 0 { 0 } else { end(index - 1) };
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a stored block is corrupted");
         let length = end(index).checked_sub(start).filter(|length| *length <= 2 * BLOCK as u64).ok_or_else(damaged)?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        let read = self.file.read_at(&mut bytes, start)?;
-        if read != bytes.len() || crc32fast::hash(&bytes) != u32_at(&self.blocks, index * PER_BLOCK + 8) {
+        let mut bytes = self.buffers.take(usize::try_from(length).unwrap_or(0));
+        let read = self.file.read_by(bytes.as_mut(), start, wait)?;
+        if read != bytes.as_ref().len()
+            || crc32fast::hash(bytes.as_ref()) != u32_at(&self.blocks, index * PER_BLOCK + 8)
+        {
             return Err(damaged());
         }
         let size = usize::try_from(self.size - index as u64 * BLOCK as u64).unwrap_or(usize::MAX).min(BLOCK);
-        if self.codec == Codec::ZstdBlocks {
-            bytes = zstd::bulk::decompress(&bytes, size).map_err(|_| damaged())?;
-        }
-        if bytes.len() != size {
+        let block = match self.codec {
+            Codec::ZstdBlocks => zstd::bulk::decompress(bytes.as_ref(), size).map_err(|_| damaged())?.into(),
+            _ => Bytes::from_owner(bytes),
+        };
+        if block.len() != size {
             return Err(damaged());
         }
-        Ok(bytes.into())
+        Ok(block)
     }
 }
 

@@ -7,10 +7,13 @@
 mod actions;
 mod append;
 mod blob;
+mod buffers;
+mod cached;
 mod core;
 mod disk;
 mod error;
 mod evict;
+mod fresh;
 mod index;
 mod large;
 mod lease;
@@ -27,10 +30,12 @@ mod sim;
 #[cfg(test)]
 mod simulation;
 mod store;
+mod submit;
 mod table;
 mod verify;
 
 pub use crate::blob::{BlobReader, BlobWriter};
+pub use crate::cached::Cached;
 pub use crate::error::CasError;
 pub use crate::lease::Lease;
 pub use crate::options::{Durability, GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};

@@ -3,14 +3,15 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use buildnet_digest::Digest;
+use buildnet_digest::{Digest, DigestFunction};
 use bytes::Bytes;
 
 use crate::core::Core;
+use crate::disk::Wait;
 use crate::error::CasError;
 use crate::index::Located;
 use crate::large;
-use crate::record::{Codec, HEADER_MAX, Header, Key, Kind, MAX_STORED, PACK_LIMIT};
+use crate::record::{Codec, HEADER_MAX, Header, Key, Kind, MAX_STORED, PACK_LIMIT, start_of};
 use crate::segment::{DEAD, Segment};
 
 /// When a recorded use is recent enough not to be recorded again.
@@ -23,7 +24,7 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
-    fn holds(self, segment: &Segment, ordinal: u32) -> bool {
+    pub(crate) fn holds(self, segment: &Segment, ordinal: u32) -> bool {
         let used = segment.used(ordinal);
         used >= self.after || self.always && used > 0
     }
@@ -61,6 +62,24 @@ impl Core {
             .zip(located)
             .filter_map(|((position, _), found)| found.is_none().then_some(*position))
             .collect())
+    }
+
+    /// The digest of the blob with this hash, marked as used now.
+    pub(crate) fn find_by_hash(&self, function: DigestFunction, hash: &[u8]) -> Result<Option<Digest>, CasError> {
+        let failed = |error| self.index_failed(error);
+        let start = start_of(hash);
+        let mut sizes = self.index.view().map_err(failed)?.sizes(function as u8, &start);
+        if sizes.is_empty() {
+            self.index.refresh().map_err(failed)?;
+            sizes = self.index.view().map_err(failed)?.sizes(function as u8, &start);
+        }
+        for size in sizes {
+            let digest = Digest::new(function, hash, size);
+            if self.locate(&[Key::blob(&digest)])?[0].is_some() {
+                return Ok(Some(digest));
+            }
+        }
+        Ok(None)
     }
 
     /// The record of each key, marked as used now.
@@ -164,20 +183,17 @@ impl Core {
         Ok(Some(bytes.into()))
     }
 
-    /// A whole packed blob, verified; `None` when it is not there. Corrupted ones are dropped.
+    /// A whole packed blob, verified by the checksums that its record got when its digest was; `None` when it is not there. Corrupted ones are dropped.
     pub(crate) fn read_packed(&self, digest: &Digest) -> Result<Option<Bytes>, CasError> {
         let key = Key::blob(digest);
         // Another copy may be found after a corrupted one, and a moved one after an eviction.
         for _ in 0..4 {
             let Some(found) = self.locate(&[key])?.pop().flatten() else { return Ok(None) };
-            match self.payload(&found) {
-                Ok(bytes) => {
-                    let bytes = expand(found.entry.codec, bytes, digest.size());
-                    match bytes.filter(|bytes| digest.function().digest(bytes) == *digest) {
-                        Some(bytes) => return Ok(Some(bytes)),
-                        None => self.condemn(&found, digest),
-                    }
-                }
+            match self.record(&found, Some(digest)) {
+                Ok(record) => match record.and_then(|(_, bytes)| expand(found.entry.codec, bytes, digest.size())) {
+                    Some(bytes) => return Ok(Some(bytes)),
+                    None => self.condemn(&found, digest),
+                },
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.index.forget_segment(found.segment.salt);
                 }
@@ -187,19 +203,22 @@ impl Core {
         Ok(None)
     }
 
-    fn payload(&self, found: &Located) -> io::Result<Bytes> {
-        let mut bytes = vec![0; found.entry.stored.min(MAX_STORED) as usize];
-        let length = found.segment.file(&*self.disk)?.read_at(&mut bytes, found.entry.payload())?;
-        bytes.truncate(length);
-        Ok(bytes.into())
-    }
-
     /// A whole record, checked against its checksums and the digest; `Ok(None)` when it is damaged.
     pub(crate) fn record(&self, found: &Located, digest: Option<&Digest>) -> io::Result<Option<(Header, Bytes)>> {
+        self.record_by(found, digest, Wait::Yes)
+    }
+
+    /// As [`Self::record`], without waiting for the disk if so wished.
+    pub(crate) fn record_by(
+        &self,
+        found: &Located,
+        digest: Option<&Digest>,
+        wait: Wait,
+    ) -> io::Result<Option<(Header, Bytes)>> {
         let length =
             found.entry.payload() - u64::from(found.entry.offset) + u64::from(found.entry.stored.min(MAX_STORED));
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        let read = found.segment.file(&*self.disk)?.read_at(&mut bytes, u64::from(found.entry.offset))?;
+        let read = found.segment.file(&*self.disk)?.read_by(&mut bytes, u64::from(found.entry.offset), wait)?;
         bytes.truncate(read);
         let offset = u64::from(found.entry.offset);
         let Some(header) = Header::decode(&bytes[..read.min(HEADER_MAX)], found.segment.salt, offset) else {
@@ -229,8 +248,13 @@ pub(crate) fn shrink(bytes: Bytes) -> (Codec, Bytes) {
     (Codec::Raw, bytes)
 }
 
+/// Undoes [`shrink`], for a blob of `size` bytes.
+pub(crate) fn expand(codec: Codec, bytes: Bytes, size: u64) -> Option<Bytes> {
+    expand_within(codec, bytes, size).filter(|bytes| bytes.len() as u64 == size)
+}
+
 /// Undoes [`shrink`], for a result of at most `limit` bytes.
-pub(crate) fn expand(codec: Codec, bytes: Bytes, limit: u64) -> Option<Bytes> {
+pub(crate) fn expand_within(codec: Codec, bytes: Bytes, limit: u64) -> Option<Bytes> {
     match codec {
         Codec::Raw => Some(bytes),
         Codec::Lz4 => {

@@ -13,7 +13,35 @@ use crate::error::CasError;
 use crate::large::{BLOCK, LargeWriter};
 use crate::lookup::shrink;
 use crate::options::Durability;
-use crate::record::{Codec, Key, Kind, PACK_LIMIT, Record, SYNCED};
+use crate::record::{Codec, Entry, Key, Kind, PACK_LIMIT, Record, SYNCED};
+use crate::segment::Segment;
+
+/// Whether a blob is stored, as far as memory tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is, and as durably as the store promises.
+    Already,
+    /// This process knows nothing of it, or not that it is durable.
+    Not,
+    /// It has to be looked at, or is large.
+    Unclear,
+}
+
+impl Record {
+    /// A small blob's, whose digest was verified.
+    pub(crate) fn of_blob(digest: Digest, bytes: Bytes, used: u32) -> Self {
+        let (codec, payload) = shrink(bytes);
+        let check = crc32fast::hash(&payload);
+        Self { digest, kind: Kind::Blob, codec, flags: 0, payload, check, used, time: 0 }
+    }
+
+    /// An action result's, or the notice that it was removed.
+    pub(crate) fn of_action(action: Digest, bytes: Bytes, flags: u8, used: u32) -> Self {
+        let (codec, payload) = if flags == 0 { shrink(bytes) } else { (Codec::Raw, bytes) };
+        let check = crc32fast::hash(&payload);
+        Self { digest: action, kind: Kind::Action, codec, flags, payload, check, used, time: 0 }
+    }
+}
 
 impl Core {
     /// Stores blobs whose digests the caller has verified, with one group commit.
@@ -31,9 +59,7 @@ impl Core {
                 writer.commit(digest)?;
                 continue;
             }
-            let (codec, payload) = shrink(bytes.clone());
-            let check = crc32fast::hash(&payload);
-            records.push(Record { digest: *digest, kind: Kind::Blob, codec, flags: 0, payload, check, used, time: 0 });
+            records.push(Record::of_blob(*digest, bytes.clone(), used));
         }
         self.commit(&records)?;
         self.wrote(records.iter().map(Record::length).sum());
@@ -43,22 +69,34 @@ impl Core {
     /// Stores an action result or the notice that it is removed.
     pub(crate) fn put_action(&self, action: &Digest, bytes: Bytes, flags: u8) -> Result<(), CasError> {
         self.writable()?;
-        let (codec, payload) = if flags == 0 { shrink(bytes) } else { (Codec::Raw, bytes) };
-        let check = crc32fast::hash(&payload);
-        let used = self.now();
-        let record = Record { digest: *action, kind: Kind::Action, codec, flags, payload, check, used, time: 0 };
+        let record = Record::of_action(*action, bytes, flags, self.now());
         let length = record.length();
         self.commit(&[record])?;
         self.wrote(length);
         Ok(())
     }
 
+    /// Whether the blob is there as durably as this store promises, as far as memory tells.
+    pub(crate) fn stored_cached(&self, digest: &Digest) -> Stored {
+        let fresh = self.freshness();
+        let Some(view) = self.index.loaded().filter(|_| digest.size() <= PACK_LIMIT) else { return Stored::Unclear };
+        match view.find(&Key::blob(digest)) {
+            Some((segment, entry)) if !fresh.holds(segment, entry.ordinal) => Stored::Unclear,
+            Some((segment, entry)) if self.is_durable(segment, &entry) => Stored::Already,
+            _ => Stored::Not,
+        }
+    }
+
+    fn is_durable(&self, segment: &Segment, entry: &Entry) -> bool {
+        self.options.durability == Durability::Relaxed
+            || segment.durable.load(Ordering::Acquire) >= entry.end()
+                && (entry.key.kind != Kind::Large || entry.flags & SYNCED != 0)
+    }
+
     /// Whether the blob is there as durably as this store promises; it then counts as used now.
     pub(crate) fn has_durably(&self, digest: &Digest) -> Result<bool, CasError> {
         let Some(found) = self.locate_known(&Key::blob(digest))? else { return Ok(false) };
-        Ok(self.options.durability == Durability::Relaxed
-            || found.segment.durable.load(Ordering::Acquire) >= found.entry.end()
-                && (found.entry.key.kind != Kind::Large || found.entry.flags & SYNCED != 0))
+        Ok(self.is_durable(&found.segment, &found.entry))
     }
 
     /// Stores a file's content.

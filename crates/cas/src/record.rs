@@ -40,10 +40,14 @@ pub(crate) const REMOVED: u8 = 1;
 /// A large blob whose file was durable before its record was written.
 pub(crate) const SYNCED: u8 = 2;
 
-/// What the index finds records by. 32 bytes of SHA-384 and SHA-512 are as collision-free as SHA-256.
+/// Bytes of a hash that the index keeps. 32 bytes of SHA-384 and SHA-512 are as collision-free as SHA-256.
+pub(crate) const HASH: usize = 32;
+
+/// What the index finds records by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    pub(crate) hash: [u8; 32],
+    /// The start of the hash, zero-padded.
+    pub(crate) hash: [u8; HASH],
     pub(crate) size: u64,
     pub(crate) function: u8,
     pub(crate) kind: Kind,
@@ -59,23 +63,26 @@ impl Key {
     }
 
     pub(crate) fn new(digest: &Digest, kind: Kind) -> Self {
-        let mut hash = [0; 32];
-        let length = digest.hash().len().min(32);
-        hash[..length].copy_from_slice(&digest.hash()[..length]);
-        Self { hash, size: digest.size(), function: digest.function() as u8, kind }
+        Self { hash: start_of(digest.hash()), size: digest.size(), function: digest.function() as u8, kind }
     }
 
-    /// The first eight bytes of the hash as a number, in the order of keys.
-    pub(crate) fn prefix(&self) -> u64 {
-        u64::from_be_bytes(self.hash[..8].try_into().expect("eight bytes"))
+    /// Whether this is a blob's, small or large, with this hash.
+    pub(crate) fn is_blob_of(&self, function: u8, hash: &[u8; HASH]) -> bool {
+        self.hash == *hash && self.function == function && self.kind != Kind::Action
     }
 }
 
-impl std::hash::Hash for Key {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        // A digest is spread evenly already.
-        state.write_u64(u64::from_ne_bytes(self.hash[8..16].try_into().expect("eight bytes")));
-    }
+/// A number that is spread evenly, as hashes are.
+pub(crate) fn spread(hash: &[u8; HASH]) -> u64 {
+    u64::from_ne_bytes(hash[8..16].try_into().expect("eight bytes"))
+}
+
+/// What the index keeps of a hash.
+pub(crate) fn start_of(hash: &[u8]) -> [u8; HASH] {
+    let mut start = [0; HASH];
+    let length = hash.len().min(HASH);
+    start[..length].copy_from_slice(&hash[..length]);
+    start
 }
 
 /// Where a record lies in its segment.

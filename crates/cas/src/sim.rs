@@ -379,6 +379,17 @@ impl DiskFile for SimFile {
         Ok(length)
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        // Now and then the disk would have to be waited for.
+        if self.disk.random().is_multiple_of(4) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match self.read_at(buffer, offset)? {
+            length if length == buffer.len() => Ok(length),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state.lock();
         let outcome = self.disk.operate(&mut state, true);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use buildnet_digest::{Digest, DigestFunction, reapi};
 use bytes::Bytes;
 
+use crate::cached::Cached;
 use crate::options::{Durability, StoreOptions};
 use crate::sim::{Fault, Random, SimDisk};
 use crate::store::Store;
@@ -56,6 +57,18 @@ fn result(exit_code: i32) -> reapi::ActionResult {
     reapi::ActionResult { exit_code, ..reapi::ActionResult::default() }
 }
 
+/// Stores a batch in one of the two ways.
+fn put_or_submit(store: &Store, random: &mut Random, items: &[(Digest, Bytes)]) -> Vec<Result<(), crate::CasError>> {
+    if random.below(2) == 0 {
+        return store.put_batch(items);
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    match store.submit_batch(items, move |results| sender.send(results).unwrap()) {
+        Ok(()) => receiver.recv().unwrap(),
+        Err(_) => store.put_batch(items),
+    }
+}
+
 fn act(store: &Store, model: &mut Model, random: &mut Random) {
     match random.below(10) {
         0..=3 => {
@@ -65,7 +78,7 @@ fn act(store: &Store, model: &mut Model, random: &mut Random) {
         }
         4 | 5 => {
             let items: Vec<_> = (0..random.below(12)).map(|_| model.blob(random)).collect();
-            let results = store.put_batch(&items);
+            let results = put_or_submit(store, random, &items);
             for (item, result) in items.into_iter().zip(results) {
                 model.settle(item, result.is_ok());
             }
@@ -75,7 +88,12 @@ fn act(store: &Store, model: &mut Model, random: &mut Random) {
             let code = i32::try_from(random.below(1000)).unwrap();
             let remove = random.below(5) == 0;
             let known = model.actions.entry(action).or_default();
-            let (done, state) = if remove {
+            let submit = random.below(2) == 0;
+            let (done, state) = if submit && !remove {
+                let (sender, receiver) = std::sync::mpsc::channel();
+                store.submit_action_result(&action, &result(code), move |done| sender.send(done).unwrap());
+                (receiver.recv().unwrap().is_ok(), Some(code))
+            } else if remove {
                 (store.remove_action_result(&action).is_ok(), None)
             } else {
                 (store.put_action_result(&action, &result(code)).is_ok(), Some(code))
@@ -85,6 +103,7 @@ fn act(store: &Store, model: &mut Model, random: &mut Random) {
         _ => {
             let known: Vec<_> = model.acknowledged.iter().collect();
             if let Some((digest, bytes)) = known.get(usize::try_from(random.below(1 + known.len() as u64)).unwrap()) {
+                assert!(store.read_cached(digest).is_none_or(|read| read == **bytes), "{digest}");
                 // A dead process reads nothing, and a living one nothing wrong.
                 if let Ok(read) = store.read(digest) {
                     assert_eq!(read.as_ref(), Some(*bytes), "{digest}");
@@ -98,6 +117,7 @@ fn check(store: &Store, model: &Model) {
     for (digest, bytes) in &model.acknowledged {
         assert!(store.contains(digest).unwrap(), "acknowledged {digest} is gone");
         assert_eq!(store.read(digest).unwrap().as_ref(), Some(bytes), "acknowledged {digest}");
+        assert!(store.read_cached(digest).is_none_or(|read| read == bytes), "acknowledged {digest}");
     }
     for (digest, bytes) in &model.attempted {
         let there = store.contains(digest).unwrap();
@@ -107,6 +127,11 @@ fn check(store: &Store, model: &Model) {
     }
     for (action, (last, attempted)) in &model.actions {
         let found = store.action_result(action).unwrap().map(|result| result.exit_code);
+        match store.action_result_cached(action) {
+            Cached::Found(result) => assert_eq!(Some(result.exit_code), found, "{action}"),
+            Cached::Absent => assert_eq!(found, None, "{action}"),
+            Cached::Unknown => {}
+        }
         assert!(found == *last || attempted.contains(&found), "{found:?} is neither {last:?} nor of {attempted:?}");
     }
     assert_eq!(store.find_missing(&[FUNCTION.digest(b"never")]).unwrap().len(), 1);

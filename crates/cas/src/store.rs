@@ -10,13 +10,14 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::blob::{BlobReader, BlobWriter};
+use crate::cached::Cached;
 use crate::core::{Core, Tuning};
 use crate::disk::RealDisk;
 use crate::error::CasError;
 use crate::evict::Goal;
 use crate::lease::Lease;
 use crate::options::{GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};
-use crate::record::{Key, MAX_STORED, PACK_LIMIT, REMOVED};
+use crate::record::{Key, MAX_STORED, PACK_LIMIT, REMOVED, Record};
 
 /// A content-addressable store with its action cache, in one directory. Cheap to clone; safe to use from many threads,
 /// and by many processes on one directory. Calls block on the disk, but for lookups of what was used lately.
@@ -82,6 +83,34 @@ impl Store {
         results
     }
 
+    /// Stores many small blobs without waiting: `done` is called with a result per item, in their order, when they are as
+    /// durable as the store promises, in the thread that commits for all callers. It must not block. Gives `done` back,
+    /// and stores nothing, when more than that is to be done: for [`Self::put_batch`].
+    pub fn submit_batch<F>(&self, items: &[(Digest, Bytes)], done: F) -> Result<(), F>
+    where
+        F: FnOnce(Vec<Result<(), CasError>>) + Send + 'static,
+    {
+        let mut results: Vec<Result<(), CasError>> =
+            items.iter().map(|(digest, bytes)| verify(digest, bytes)).collect();
+        let good: Vec<(Digest, Bytes)> =
+            items.iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(item, _)| item.clone()).collect();
+        let written = good.iter().map(|(digest, _)| digest.size()).sum();
+        let Some(records) = self.core.records_of(&good) else { return Err(done) };
+        self.core.submit(
+            records,
+            Box::new(move |outcome| {
+                if let Err(error) = outcome {
+                    for result in results.iter_mut().filter(|result| result.is_ok()) {
+                        *result = Err(error.duplicate());
+                    }
+                }
+                done(results);
+            }),
+        );
+        self.core.counters.written.fetch_add(written, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Stores the content of a file and returns its digest: of what was stored, whatever happens to the file. A file
     /// that changed meanwhile is a [`CasError::Changed`].
     pub fn put_file(&self, function: DigestFunction, path: &Path) -> Result<Digest, CasError> {
@@ -100,6 +129,14 @@ impl Store {
         self.count(found.is_some());
         self.core.counters.read.fetch_add(found.as_ref().map_or(0, |bytes| bytes.len() as u64), Ordering::Relaxed);
         Ok(found)
+    }
+
+    /// A small blob, verified, if it is to be had from memory: `None` says nothing about the store.
+    pub fn read_cached(&self, digest: &Digest) -> Option<Bytes> {
+        let found = self.core.read_cached(digest)?;
+        self.count(true);
+        self.core.counters.read.fetch_add(found.len() as u64, Ordering::Relaxed);
+        Some(found)
     }
 
     /// A reader of the blob; `None` when it is not there. An eviction does not disturb a reader.
@@ -121,12 +158,33 @@ impl Store {
         Ok(found)
     }
 
+    /// The digest of the blob with this hash (binary, of the function's length), for protocols that do not tell sizes;
+    /// `None` when no blob has it. The blob then counts as used now.
+    pub fn find_by_hash(&self, function: DigestFunction, hash: &[u8]) -> Result<Option<Digest>, CasError> {
+        let empty = Digest::empty(function);
+        if hash.len() != function.hash_len() || hash == empty.hash() {
+            return Ok((hash == empty.hash()).then_some(empty));
+        }
+        let found = self.core.find_by_hash(function, hash)?;
+        self.count(found.is_some());
+        Ok(found)
+    }
+
     /// Those of the digests whose blobs are not there, in their order. The others count as used now.
     pub fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, CasError> {
         let missing = self.core.missing(digests.iter().map(Key::blob))?;
         self.core.counters.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
         self.core.counters.hits.fetch_add((digests.len() - missing.len()) as u64, Ordering::Relaxed);
         Ok(missing.into_iter().map(|position| digests[position]).collect())
+    }
+
+    /// Whether the store knows without looking that all these blobs are there and lately used. False says nothing.
+    pub fn all_cached(&self, digests: &[Digest]) -> bool {
+        let found = self.core.all_cached(digests);
+        if found {
+            self.core.counters.hits.fetch_add(digests.len() as u64, Ordering::Relaxed);
+        }
+        found
     }
 
     /// Makes the blob a file at `to`, replacing what is there, in one step; false when the blob is not in the store.
@@ -143,8 +201,31 @@ impl Store {
         self.core.action_result(action)
     }
 
+    /// As [`Self::action_result`], if that is to be had from memory.
+    pub fn action_result_cached(&self, action: &Digest) -> Cached<reapi::ActionResult> {
+        self.core.action_result_cached(action)
+    }
+
     /// Stores the result of an action, in place of an older one. The blobs that it names should be stored before.
     pub fn put_action_result(&self, action: &Digest, result: &reapi::ActionResult) -> Result<(), CasError> {
+        self.core.put_action(action, self.encode(action, result)?, 0)
+    }
+
+    /// As [`Self::put_action_result`], without waiting: `done` is called in the thread that commits for all callers, and must not block.
+    pub fn submit_action_result<F>(&self, action: &Digest, result: &reapi::ActionResult, done: F)
+    where
+        F: FnOnce(Result<(), CasError>) + Send + 'static,
+    {
+        match self.core.writable().and_then(|()| self.encode(action, result)) {
+            Ok(bytes) => {
+                let record = Record::of_action(*action, bytes, 0, self.core.now());
+                self.core.submit(vec![record], Box::new(done));
+            }
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn encode(&self, action: &Digest, result: &reapi::ActionResult) -> Result<Bytes, CasError> {
         let bytes = result.encode_to_vec();
         if bytes.len() > MAX_STORED as usize / 2 {
             let source = std::io::Error::new(
@@ -153,7 +234,7 @@ impl Store {
             );
             return Err(CasError::io("store an action result in", &self.core.dir, source));
         }
-        self.core.put_action(action, bytes.into(), 0)
+        Ok(bytes.into())
     }
 
     /// Forgets the result of an action; false when there was none.

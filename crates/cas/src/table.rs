@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, Open};
-use crate::record::{ENTRY, Entry, Key, u32_at, u64_at};
+use crate::record::{ENTRY, Entry, HASH, Key, u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"BNTABL\x00\x01";
 const HEADER: usize = 32;
@@ -71,7 +71,19 @@ impl Table {
 
     /// All entries of a key.
     pub(crate) fn find(&self, key: &Key) -> impl Iterator<Item = Entry> {
-        let bucket = key.prefix().checked_shr(64 - self.bits).unwrap_or(0);
+        let key = *key;
+        self.entries_of(key.hash).filter(move |entry| entry.key == key)
+    }
+
+    /// The blobs with this hash, whatever their size.
+    pub(crate) fn find_hash(&self, function: u8, hash: &[u8; HASH]) -> impl Iterator<Item = Entry> {
+        let hash = *hash;
+        self.entries_of(hash).filter(move |entry| entry.key.is_blob_of(function, &hash))
+    }
+
+    /// All entries with this hash.
+    fn entries_of(&self, hash: [u8; HASH]) -> impl Iterator<Item = Entry> {
+        let bucket = prefix(&hash).checked_shr(64 - self.bits).unwrap_or(0);
         let at = self.fan + usize::try_from(bucket).unwrap_or(0) * 4;
         let (mut from, to) = (u32_at(&self.bytes, at) as usize, u32_at(&self.bytes, at + 4) as usize);
         // The bucket is small, unless somebody mines hashes.
@@ -79,17 +91,14 @@ impl Table {
             let (mut low, mut high) = (from, to);
             while low < high {
                 let middle = usize::midpoint(low, high);
-                if self.raw(middle)[..32] < key.hash[..] { low = middle + 1 } else { high = middle }
+                if self.raw(middle)[..32] < hash[..] { low = middle + 1 } else { high = middle }
             }
             from = low;
         }
-        let hash = key.hash;
-        let key = *key;
         (from..to)
             .skip_while(move |position| self.raw(*position)[..32] < hash[..])
             .take_while(move |position| self.raw(*position)[..32] == hash[..])
             .filter_map(|position| self.entry(position))
-            .filter(move |entry| entry.key == key)
     }
 
     /// Writes a table over the segments, durably, and returns its name. `entries` come in key order, with the position
@@ -116,7 +125,7 @@ impl Table {
         for entry in entries {
             bytes.extend_from_slice(&entry.encode(entry.ordinal));
             count += 1;
-            let bucket = entry.key.prefix().checked_shr(64 - bits).unwrap_or(0);
+            let bucket = prefix(&entry.key.hash).checked_shr(64 - bits).unwrap_or(0);
             starts[usize::try_from(bucket).unwrap_or(0) + 1] = count;
         }
         let mut last = 0;
@@ -141,6 +150,11 @@ impl Table {
         }
         Self::decode(&name, bytes).ok_or_else(|| io::Error::other("a table that was just written does not check"))
     }
+}
+
+/// The first eight bytes of a hash as a number, in the order of keys.
+fn prefix(hash: &[u8; HASH]) -> u64 {
+    u64::from_be_bytes(hash[..8].try_into().expect("eight bytes"))
 }
 
 fn write_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::error::CasError;
 use crate::index::Located;
 use crate::large::LargeReader;
-use crate::lookup::expand;
+use crate::lookup::{expand, expand_within};
 use crate::options::{StoreStats, VerifyReport};
 use crate::record::{Entry, Key, Kind, MAX_STORED, REMOVED};
 use crate::references::References;
@@ -143,8 +143,8 @@ impl Core {
 
     /// Whether the blobs that an action result itself names are there.
     fn names_present(&self, action: &Digest, codec: crate::record::Codec, payload: Bytes) -> Result<bool, CasError> {
-        let decoded =
-            expand(codec, payload, u64::from(MAX_STORED)).and_then(|bytes| reapi::ActionResult::decode(bytes).ok());
+        let decoded = expand_within(codec, payload, u64::from(MAX_STORED))
+            .and_then(|bytes| reapi::ActionResult::decode(bytes).ok());
         let Some(Ok(references)) = decoded.map(|result| References::of(action, &result)) else { return Ok(false) };
         let view = self.index.view().map_err(|error| self.index_failed(error))?;
         let mut all = references.blobs.iter().chain(&references.trees).chain(&references.directories);

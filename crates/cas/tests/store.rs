@@ -281,3 +281,83 @@ fn clearing_and_verifying() {
     assert_eq!(store.stats().unwrap().blobs, 1);
     assert_eq!(store.gc(None, Some(Duration::from_hours(1))).unwrap().removed, 0);
 }
+
+#[test]
+fn blobs_are_found_by_their_hash_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let other = open(dir.path());
+    let mut known = Vec::new();
+    for function in DigestFunction::ALL {
+        for (seed, length) in [(1, 0), (2, 1), (3, 4000), (4, 100_000)] {
+            known.push(store.put_bytes(function, &noise(seed, length)).unwrap());
+        }
+    }
+    let absent = FUNCTION.digest(b"nobody stored this");
+    // An action result under the same hash is no blob.
+    store.put_action_result(&absent, &reapi::ActionResult::default()).unwrap();
+    let own = FUNCTION.digest(&noise(3, 4000));
+    let check = |store: &Store| {
+        for digest in &known {
+            assert_eq!(store.find_by_hash(digest.function(), digest.hash()).unwrap(), Some(*digest));
+        }
+        assert_eq!(store.find_by_hash(absent.function(), absent.hash()).unwrap(), None);
+        assert_eq!(store.find_by_hash(DigestFunction::Sha256, own.hash()).unwrap(), None, "another function");
+        assert_eq!(store.find_by_hash(FUNCTION, &[1, 2, 3]).unwrap(), None, "no hash");
+    };
+    check(&store);
+    check(&other);
+    // The same from the tables of sealed segments.
+    store.gc(Some(u64::MAX), None).unwrap();
+    drop((store, other));
+    let store = open(dir.path());
+    check(&store);
+    store.clear().unwrap();
+    assert_eq!(store.find_by_hash(FUNCTION, own.hash()).unwrap(), None, "evicted");
+}
+
+#[test]
+fn submitted_blobs_and_results_are_acknowledged_and_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { durability: Durability::Synced, ..StoreOptions::default() };
+    let store = Store::open(dir.path(), options.clone()).unwrap();
+    store.load().unwrap();
+    let item = |number: u64| {
+        let bytes = Bytes::from(noise(number, 10 + 30 * usize::try_from(number).unwrap()));
+        (FUNCTION.digest(&bytes), bytes)
+    };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let (store, sender) = (store.clone(), sender.clone());
+            scope.spawn(move || {
+                for number in 0..20 {
+                    let items = [item(caller * 20 + number), (item(999).0, Bytes::from_static(b"something else"))];
+                    let (sender, digest) = (sender.clone(), items[0].0);
+                    let taken = store.submit_batch(&items, move |results| sender.send((digest, results)).unwrap());
+                    assert!(taken.is_ok());
+                }
+            });
+        }
+    });
+    drop(sender);
+    let mut acknowledged = 0;
+    for (digest, results) in receiver {
+        assert!(results[0].is_ok());
+        assert!(matches!(results[1], Err(CasError::Mismatch { .. })), "{:?}", results[1]);
+        assert_eq!(store.read_cached(&digest), store.read(&digest).unwrap(), "just written, so in memory");
+        assert!(store.read_cached(&digest).is_some() && store.all_cached(&[digest]));
+        acknowledged += 1;
+    }
+    assert_eq!(acknowledged, 160);
+    assert_eq!(store.stats().unwrap().blobs, 160);
+
+    let (result, action) = (reapi::ActionResult { exit_code: 3, ..Default::default() }, FUNCTION.digest(b"action"));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    store.submit_action_result(&action, &result, move |done| sender.send(done).unwrap());
+    receiver.recv().unwrap().unwrap();
+    assert_eq!(Store::open(dir.path(), options).unwrap().action_result(&action).unwrap(), Some(result));
+    let large = Bytes::from(noise(1, 100_000));
+    let refused = store.submit_batch(&[(FUNCTION.digest(&large), large)], |_| unreachable!("large blobs take longer"));
+    assert!(refused.is_err());
+}

@@ -51,12 +51,21 @@ pub(crate) struct GlobalArgs {
     /// Do everything in this process, also when a daemon runs
     #[arg(long, env = "BUILDNET_NO_DAEMON", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_daemon: bool,
-    /// Where the daemon listens
-    #[arg(long, value_name = "ADDR", env = "BUILDNET_DAEMON_ADDRESS", default_value = buildnet_daemon::DEFAULT_ADDRESS, global = true)]
-    pub(crate) daemon_address: SocketAddr,
+    /// Where the daemon listens [default: daemon.listen of buildnet.yaml, then 127.0.0.1:9876]
+    #[arg(long, value_name = "ADDR", env = "BUILDNET_DAEMON_ADDRESS", global = true)]
+    pub(crate) daemon_address: Option<SocketAddr>,
     /// Token for a daemon that asks for one
     #[arg(long, value_name = "TOKEN", env = "BUILDNET_TOKEN", hide = true, hide_env_values = true, global = true)]
     pub(crate) token: Option<String>,
+    /// Authorities to trust where TLS is spoken, in PEM; `system` for those that this machine trusts
+    #[arg(long, value_name = "FILE", env = "BUILDNET_TLS_CA", global = true, hide_short_help = true)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Certificate to show where TLS is spoken, in PEM
+    #[arg(long, value_name = "FILE", env = "BUILDNET_TLS_CLIENT_CERT", global = true, hide_short_help = true)]
+    pub(crate) tls_client_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", env = "BUILDNET_TLS_CLIENT_KEY", global = true, hide_short_help = true)]
+    pub(crate) tls_client_key: Option<PathBuf>,
     /// Tell more: what was instant, why tasks ran, and their output
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: u8,

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
+use buildnet_daemon::service::local::overrides;
+use buildnet_reapi::TlsOptions;
+use buildnet_workspace::{FILE_NAME, find_root, load_settings};
 
 use crate::args::{ColorChoice, GlobalArgs};
 use crate::terminal::messages::{Teller, Verbosity};
@@ -28,6 +32,10 @@ pub(crate) struct Context {
     pub(crate) use_daemon: bool,
     /// Where it would be.
     pub(crate) daemon: Daemon,
+    /// Whether a flag or a variable says so.
+    pub(crate) daemon_address_chosen: bool,
+    /// Whom to trust and what to show where TLS is spoken; none when nothing was said of it.
+    pub(crate) tls: Option<TlsOptions>,
     /// The token for it, or for the one to start.
     pub(crate) token: Option<String>,
     /// How to speak.
@@ -57,6 +65,17 @@ impl Context {
             (false, 0) => Verbosity::Normal,
             (false, _) => Verbosity::Verbose,
         };
+        let identity = match (args.tls_client_cert, args.tls_client_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(ErrorReport::user("--tls-client-cert and --tls-client-key go together")),
+        };
+        let tls = (args.tls_ca.is_some() || identity.is_some()).then(|| TlsOptions {
+            ca: args.tls_ca.filter(|ca| ca.as_os_str() != "system"),
+            identity,
+            server_name: None,
+        });
+        let daemon_address = args.daemon_address.unwrap_or_else(|| reachable(configured_address(&directory)));
         let style = |terminal: bool| Style { color: colors(args.color, terminal), unicode: speaks_unicode() };
         Ok(Self {
             directory,
@@ -64,7 +83,9 @@ impl Context {
             cache_dir_chosen,
             json: args.json,
             use_daemon: !args.no_daemon,
-            daemon: Daemon::at(args.daemon_address, args.token.clone()),
+            daemon: daemon_at(daemon_address, args.token.clone(), tls.as_ref()),
+            tls,
+            daemon_address_chosen: args.daemon_address.is_some(),
             token: args.token,
             teller: Teller { style: style(io::stderr().is_terminal()), verbosity, columns: None, tell_idle: true },
             style: style(io::stdout().is_terminal()),
@@ -85,6 +106,43 @@ impl Context {
             () => Show::Plain,
         }
     }
+}
+
+/// Where the settings say that the daemon listens. What is wrong with them is told by the commands that need them.
+fn configured_address(directory: &Path) -> SocketAddr {
+    let default = SocketAddr::from(([127, 0, 0, 1], 9876));
+    let (overrides, user_config) = overrides(&environment(), None);
+    let root = find_root(directory).ok();
+    // Most settings say nothing of it, and files with thousands of packages take a while to read whole.
+    let says = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("listen"));
+    let said = overrides.environment.contains_key("BUILDNET_LISTEN")
+        || root.as_ref().is_some_and(|root| says(&root.join(FILE_NAME)))
+        || user_config.as_deref().is_some_and(says);
+    if !said {
+        return default;
+    }
+    let settings = load_settings(root.as_deref(), user_config.as_deref(), &overrides).ok();
+    let addresses = settings.and_then(|settings| settings.listen.to_socket_addrs().ok());
+    addresses.and_then(|mut addresses| addresses.next()).unwrap_or(default)
+}
+
+/// The daemon at an address. One on this machine takes connections without TLS, whatever it asks of others.
+fn daemon_at(address: SocketAddr, token: Option<String>, tls: Option<&TlsOptions>) -> Daemon {
+    let daemon = Daemon::at(address, token);
+    match tls {
+        Some(tls) if !address.ip().is_loopback() => daemon.with_tls(tls.clone()),
+        _ => daemon,
+    }
+}
+
+/// Where a client of this machine finds what listens on `address`: on loopback, if it listens everywhere.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// The user's environment, as far as it is text. Tasks get of it what they declare.

@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     if commands::bitbake_front::is_wanted() {
         return commands::bitbake_front::main();
     }
-    let args = args::Args::parse_from(commands::bitbake_front::arguments(std::env::args_os()));
+    let arguments = commands::under_the_daemons_name(std::env::args_os());
+    let args = args::Args::parse_from(commands::bitbake_front::arguments(arguments.into_iter()));
     let told = args.global.clone();
     match context::Context::resolve(args.global).and_then(|context| commands::run(args.command, &context)) {
         Ok(code) => code,

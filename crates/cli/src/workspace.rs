@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::service::local::overrides;
-use buildnet_workspace::{Workspace, find_root};
+use buildnet_workspace::{Settings, Workspace, find_root, load_settings};
 
 use crate::context::{Context, environment};
 
@@ -18,6 +18,14 @@ pub(crate) fn load(context: &Context) -> Result<Workspace, ErrorReport> {
     let chosen = context.cache_dir_chosen.then_some(context.cache_dir.as_path());
     let (overrides, user_config) = overrides(&environment(), chosen);
     Workspace::load(&root(context)?, user_config.as_deref(), &overrides).map_err(|errors| ErrorReport::of(&errors))
+}
+
+/// The settings in force here, in a workspace or outside of any.
+pub(crate) fn settings(context: &Context) -> Result<Settings, ErrorReport> {
+    let chosen = context.cache_dir_chosen.then_some(context.cache_dir.as_path());
+    let (overrides, user_config) = overrides(&environment(), chosen);
+    let root = root(context).ok();
+    load_settings(root.as_deref(), user_config.as_deref(), &overrides).map_err(|errors| ErrorReport::of(&errors))
 }
 
 /// Where the cache is, and its bound in bytes: as the workspace says if there is one.

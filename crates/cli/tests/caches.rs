@@ -106,3 +106,30 @@ fn a_blob_that_is_not_what_its_digest_says_is_refused() {
     let (status, _) = daemon.http(&format!("PUT /cas/{digest}"), &daemon.address, b"poison");
     assert_eq!(status, 400);
 }
+
+#[test]
+fn shared_state_is_pushed_once() {
+    let daemon = Daemon::start();
+    let state = tempfile::tempdir().unwrap();
+    let name = "sstate:zlib:core2-64-oe-linux:1.3.1:r0:core2-64:14:abcd_package.tar.zst";
+    std::fs::create_dir_all(state.path().join("ab/cd")).unwrap();
+    std::fs::write(state.path().join("ab/cd").join(name), b"an archive").unwrap();
+    std::fs::write(state.path().join("ab/cd").join(format!("{name}.siginfo")), b"{}").unwrap();
+    let push = |directory: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_buildnet"));
+        command.args(["--daemon-address", &daemon.address, "cache", "push-sstate"]).arg(directory);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), text.replace(&daemon.address, "HOST"))
+    };
+    let (code, text) = push(state.path());
+    assert_eq!((code, text.as_str()), (Some(0), "Sent 2 files (12 B) to http://HOST/sstate; 0 were there already.\n"));
+    let (code, text) = push(state.path());
+    assert_eq!((code, text.as_str()), (Some(0), "Sent 0 files (0 B) to http://HOST/sstate; 2 were there already.\n"));
+    let escaped = name.replace(':', "%3A");
+    let (status, body) = daemon.http(&format!("GET /sstate/ab/cd/{escaped}"), &daemon.address, b"");
+    assert_eq!((status, body.as_slice()), (200, b"an archive".as_slice()));
+    let (code, text) = push(tempfile::tempdir().unwrap().path());
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("there is no shared state in"), "{text}");
+}

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use buildnet_cas::{GcReport, StoreStats, VerifyReport};
 use buildnet_engine::build::SandboxMode;
+use buildnet_reapi::metrics::Traffic;
 use buildnet_workspace::Workspace;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,6 +30,19 @@ pub struct CacheStats {
     pub corrupted: u64,
     /// Entries evicted.
     pub evicted: u64,
+}
+
+/// What a cache holds and, where a daemon serves it to clients of other build tools, what they asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CacheReport {
+    /// Its directory.
+    pub directory: String,
+    /// What it holds.
+    #[serde(flatten)]
+    pub stats: CacheStats,
+    /// What clients asked for since the daemon started, and what they got: `total`, and by `protocols`, `clients` and `instances`.
+    #[schema(value_type = Option<Object>)]
+    pub traffic: Option<Traffic>,
 }
 
 impl From<StoreStats> for CacheStats {
@@ -107,6 +121,9 @@ pub struct Configuration {
     pub cache_dir: String,
     /// Size at which the cache evicts, in bytes.
     pub cache_max_size: u64,
+    /// Address of the remote cache; none if none is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_cache: Option<String>,
     /// Commands at once; none for one per core.
     pub jobs: Option<u32>,
     /// Address of the daemon.
@@ -127,6 +144,7 @@ impl Configuration {
             packages: workspace.packages.len(),
             cache_dir: settings.cache_dir.as_deref().unwrap_or(cache_dir).display().to_string(),
             cache_max_size: settings.cache_max_size,
+            remote_cache: settings.remote_cache.clone(),
             jobs: settings.jobs,
             listen: settings.listen.clone(),
             keep_going: settings.keep_going,

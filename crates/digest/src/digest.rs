@@ -11,6 +11,17 @@ use crate::reapi;
 /// Longest hash of any function, in bytes (SHA-512).
 const MAX_HASH: usize = 64;
 
+/// The value of each lowercase hexadecimal digit; 255 for all other bytes.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+
 /// Names a blob: digest function, hash and size in bytes.
 ///
 /// Written `function:hash/size`, the hash in lowercase hexadecimal.
@@ -42,12 +53,18 @@ impl Digest {
     /// From a hexadecimal hash as REAPI writes it: lowercase, of exactly the function's length.
     pub fn from_hex(function: DigestFunction, hex_hash: &str, size: u64) -> Result<Self, ParseDigestError> {
         let error = || ParseDigestError { text: hex_hash.chars().take(160).collect() };
-        if hex_hash.len() != function.hash_len() * 2 || hex_hash.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        if hex_hash.len() != function.hash_len() * 2 {
             return Err(error());
         }
         let mut hash = [0; MAX_HASH];
-        hex::decode_to_slice(hex_hash, &mut hash[..function.hash_len()]).map_err(|_| error())?;
-        Ok(Self { function, size, hash })
+        // Bits that no digit has collect over the whole text, so that there is one branch for all of it.
+        let mut wrong = 0;
+        for (byte, digits) in hash.iter_mut().zip(hex_hash.as_bytes().chunks_exact(2)) {
+            let (high, low) = (DIGITS[usize::from(digits[0])], DIGITS[usize::from(digits[1])]);
+            wrong |= high | low;
+            *byte = high << 4 | low & 15;
+        }
+        if wrong > 15 { Err(error()) } else { Ok(Self { function, size, hash }) }
     }
 
     /// From REAPI's message, whose function is known from elsewhere.
@@ -174,6 +191,16 @@ mod tests {
         let good = sha256.digest(b"abc");
         assert!(Digest::from_hex(sha256, &good.hex().to_uppercase(), 3).is_err());
         assert!(Digest::from_hex(sha256, &good.hex()[1..], 3).is_err());
+        for position in [0, 1, 63] {
+            for byte in 0..128_u8 {
+                let mut text = good.hex().into_bytes();
+                text[position] = byte;
+                let text = String::from_utf8(text).unwrap();
+                let expected = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                assert_eq!(Digest::from_hex(sha256, &text, 3).is_ok(), expected, "{text}");
+                assert!(!expected || Digest::from_hex(sha256, &text, 3).unwrap().hex() == text);
+            }
+        }
         assert!(Digest::from_reapi(sha256, &reapi::Digest { hash: good.hex(), size_bytes: -1 }).is_err());
     }
 }

@@ -7,6 +7,7 @@ use sha2::Digest as _;
 
 use crate::digest::Digest;
 use crate::reapi;
+use crate::sha256tree::Sha256Tree;
 
 /// A digest function of REAPI's `DigestFunction.Value`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,20 +24,23 @@ pub enum DigestFunction {
     Sha384 = 5,
     /// SHA-512.
     Sha512 = 6,
+    /// SHA-256 over a tree of 1 KiB leaves. Its hashes are as long as SHA-256's.
+    Sha256Tree = 8,
     /// BLAKE3, used between BuildNet's own frontends and stores.
     Blake3 = 9,
 }
 
 impl DigestFunction {
     /// All functions that BuildNet computes.
-    pub const ALL: [Self; 6] = [Self::Sha256, Self::Sha1, Self::Md5, Self::Sha384, Self::Sha512, Self::Blake3];
+    pub const ALL: [Self; 7] =
+        [Self::Sha256, Self::Sha1, Self::Md5, Self::Sha384, Self::Sha512, Self::Sha256Tree, Self::Blake3];
 
     /// Length of the hash in bytes.
     pub const fn hash_len(self) -> usize {
         match self {
             Self::Md5 => 16,
             Self::Sha1 => 20,
-            Self::Sha256 | Self::Blake3 => 32,
+            Self::Sha256 | Self::Sha256Tree | Self::Blake3 => 32,
             Self::Sha384 => 48,
             Self::Sha512 => 64,
         }
@@ -50,6 +54,7 @@ impl DigestFunction {
             Self::Md5 => "md5",
             Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
+            Self::Sha256Tree => "sha256tree",
             Self::Blake3 => "blake3",
         }
     }
@@ -68,6 +73,7 @@ impl DigestFunction {
             Self::Md5 => Value::Md5,
             Self::Sha384 => Value::Sha384,
             Self::Sha512 => Value::Sha512,
+            Self::Sha256Tree => Value::Sha256tree,
             Self::Blake3 => Value::Blake3,
         }
     }
@@ -81,6 +87,7 @@ impl DigestFunction {
                 Self::Md5 => State::Md5(md5::Md5::new()),
                 Self::Sha384 => State::Sha384(sha2::Sha384::new()),
                 Self::Sha512 => State::Sha512(sha2::Sha512::new()),
+                Self::Sha256Tree => State::Sha256Tree(Sha256Tree::default()),
                 Self::Blake3 => State::Blake3(Box::new(blake3::Hasher::new())),
             },
             function: self,
@@ -117,6 +124,7 @@ enum State {
     Md5(md5::Md5),
     Sha384(sha2::Sha384),
     Sha512(sha2::Sha512),
+    Sha256Tree(Sha256Tree),
     // Boxed: BLAKE3's state is 1.9 KiB, the others' at most 0.2 KiB.
     Blake3(Box<blake3::Hasher>),
 }
@@ -131,6 +139,7 @@ impl Hasher {
             State::Md5(state) => state.update(bytes),
             State::Sha384(state) => state.update(bytes),
             State::Sha512(state) => state.update(bytes),
+            State::Sha256Tree(state) => state.update(bytes),
             State::Blake3(state) => {
                 state.update(bytes);
             }
@@ -151,6 +160,7 @@ impl Hasher {
             State::Md5(state) => Digest::new(function, &state.finalize(), size),
             State::Sha384(state) => Digest::new(function, &state.finalize(), size),
             State::Sha512(state) => Digest::new(function, &state.finalize(), size),
+            State::Sha256Tree(state) => Digest::new(function, &state.finalize(), size),
             State::Blake3(state) => Digest::new(function, state.finalize().as_bytes(), size),
         }
     }

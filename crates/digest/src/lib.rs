@@ -6,6 +6,7 @@
 pub mod category;
 pub mod digest;
 pub mod function;
+mod sha256tree;
 pub mod stat;
 pub mod tree;
 

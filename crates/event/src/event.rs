@@ -259,6 +259,9 @@ pub struct TaskSummary {
     /// How many times the command was started.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether its result came from the remote cache in this build.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub remote: bool,
     /// Tasks it waited for.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dependencies: Vec<TaskName>,
@@ -282,6 +285,7 @@ impl TaskSummary {
             reason: None,
             usage: TaskUsage::default(),
             attempts: 0,
+            remote: false,
             dependencies,
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use buildnet_cas::Store;
 use buildnet_digest::DigestFunction;
 use buildnet_digest::tree::{MAX_DEPTH, Node, TreeError};
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::ExecutorError;
 use crate::outputs::Output;
@@ -53,14 +53,41 @@ pub(crate) fn collect(
     Ok(collection)
 }
 
+/// A declared output: a path, or a directory with a glob for the names in it.
+pub(crate) struct Pattern<'p> {
+    parent: &'p str,
+    name: &'p str,
+    glob: Option<GlobMatcher>,
+}
+
+impl<'p> Pattern<'p> {
+    pub(crate) fn parse(pattern: &'p str) -> Result<Self, ExecutorError> {
+        let (parent, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+        let bad = || ExecutorError::BadOutput { path: pattern.to_owned(), problem: "is no glob" };
+        let glob = pattern.contains(['*', '?', '[', '{']).then(|| {
+            let glob = GlobBuilder::new(name).literal_separator(true).build().map_err(|_| bad())?;
+            Ok::<_, ExecutorError>(glob.compile_matcher())
+        });
+        Ok(Self { parent, name, glob: glob.transpose()? })
+    }
+
+    /// Whether a path is this output, or lies in it.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        let below = if self.parent.is_empty() {
+            Some(path)
+        } else {
+            path.strip_prefix(self.parent).and_then(|rest| rest.strip_prefix('/'))
+        };
+        let name = below.map(|below| below.split('/').next().unwrap_or(below));
+        name.is_some_and(|name| self.glob.as_ref().map_or(name == self.name, |glob| glob.is_match(name)))
+    }
+}
+
 /// The paths that a declared output can mean: itself, or what a glob in its last segment matches.
 fn expand(pattern: &str, locate: &dyn Fn(&str) -> PathBuf) -> Result<Vec<String>, ExecutorError> {
-    if !pattern.contains(['*', '?', '[', '{']) {
+    let Pattern { parent, glob: Some(glob), .. } = Pattern::parse(pattern)? else {
         return Ok(vec![pattern.to_owned()]);
-    }
-    let (parent, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
-    let bad = || ExecutorError::BadOutput { path: pattern.to_owned(), problem: "is no glob" };
-    let glob = GlobBuilder::new(name).literal_separator(true).build().map_err(|_| bad())?.compile_matcher();
+    };
     let Ok(listing) = fs::read_dir(locate(parent)) else { return Ok(Vec::new()) };
     let mut paths = Vec::new();
     for entry in listing {

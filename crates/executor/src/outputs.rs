@@ -6,6 +6,7 @@ use buildnet_digest::{Digest, DigestFunction, reapi};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::collect::Pattern;
 use crate::error::ExecutorError;
 
 /// Most paths in one output directory that is taken from an action result.
@@ -43,6 +44,13 @@ impl Outputs {
     pub fn get(&self, path: &str) -> Option<&Node> {
         let index = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
         Some(&self.entries[index].node)
+    }
+
+    /// The first path that is neither one of the declared outputs nor in one.
+    pub fn undeclared(&self, declared: &[String]) -> Result<Option<&str>, ExecutorError> {
+        let declared = declared.iter().map(|pattern| Pattern::parse(pattern)).collect::<Result<Vec<_>, _>>()?;
+        let within = |path: &str| declared.iter().any(|pattern| pattern.holds(path));
+        Ok(self.entries.iter().map(|entry| entry.path.as_str()).find(|path| !within(path)))
     }
 
     /// The digest of the Merkle tree of all paths.
@@ -122,4 +130,23 @@ impl Outputs {
 fn parse(digest: Option<&reapi::Digest>) -> Result<Digest, tree::TreeError> {
     let digest = digest.ok_or_else(|| tree::TreeError::Malformed("an output without digest".to_owned()))?;
     Digest::from_reapi(DigestFunction::Blake3, digest).map_err(|error| tree::TreeError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_did_not_declare_is_found() {
+        let outputs = |paths: &[&str]| {
+            Outputs::new(paths.iter().map(|path| Output { path: (*path).to_owned(), node: Node::Directory }).collect())
+        };
+        let declared = ["p/out".to_owned(), "p/lib*.a".to_owned(), "top".to_owned()];
+        let good = outputs(&["p/out", "p/out/a/b", "p/libx.a", "p/libx.a/in", "top/x"]);
+        assert_eq!(good.undeclared(&declared).unwrap(), None);
+        for bad in ["p", "p/outer", "p/src/lib.a", "q/out", "topper", "lib.a"] {
+            assert_eq!(outputs(&[bad]).undeclared(&declared).unwrap(), Some(bad));
+        }
+        assert_eq!(outputs(&["x"]).undeclared(&[]).unwrap(), Some("x"));
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buildnet_event::{
-    BuildId, BuildOutcome, Event, EventKind, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier, TierCounts,
+    BuildId, BuildOutcome, Event, EventKind, TaskName, TaskSummary, TaskUsage, Tier, TierCounts,
 };
 use buildnet_history::{HistoryStore, Recorder, Retention, SqliteHistory};
 
@@ -73,24 +73,15 @@ fn events(tier: Tier) -> Vec<Event> {
     let mut kinds =
         vec![EventKind::BuildStarted { workspace: "/w".to_owned(), command: "build".to_owned(), tasks: TASKS }];
     for task in 0..TASKS {
+        let name = |number: u64| TaskName::new(format!("@scope/package-{number}"), "build");
         kinds.push(EventKind::TaskFinished(Box::new(TaskSummary {
-            task: TaskName::new(format!("@scope/package-{task}"), "build"),
-            outcome: TaskOutcome::Success,
             tier: Some(tier),
             duration_us: 100_000 + task,
             execution_us: 100_000,
             key: Some(format!("blake3:{task:064x}/142")),
-            exit_code: None,
-            error: None,
-            hint: None,
-            log_path: None,
-            log_tail: None,
-            reason: None,
             usage: TaskUsage { cpu_us: 90_000, peak_memory: 30 << 20 },
             attempts: 1,
-            dependencies: (task.saturating_sub(3)..task)
-                .map(|needed| TaskName::new(format!("@scope/package-{needed}"), "build"))
-                .collect(),
+            ..TaskSummary::new(name(task), (task.saturating_sub(3)..task).map(name).collect())
         })));
     }
     let counts = TierCounts { instant: TASKS, ..TierCounts::default() };

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use buildnet_digest::{Digest, DigestFunction, reapi};
 use buildnet_reapi::metrics::Outcome;
-use buildnet_reapi::{CacheError, CacheService, NamedEntry, Role};
+use buildnet_reapi::{CacheError, CacheService, Role};
 use prost::Message;
 
 use crate::body::{self, invalid};
@@ -22,8 +22,6 @@ const FUNCTION: DigestFunction = DigestFunction::Sha256;
 const NO_SIZE: u64 = 1;
 /// Largest action result in bytes.
 const MAX_RESULT: usize = 8 << 20;
-/// Largest tree whose files are learnt, in bytes.
-const MAX_TREE: u64 = 16 << 20;
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -46,14 +44,11 @@ async fn load_result(caller: Caller) -> Response {
     let result = async {
         caller.allow(Role::Read)?;
         let action = digest_of(&caller.key, NO_SIZE)?;
-        let (state, instance) = (caller.state.clone(), caller.instance.clone());
+        let instance = caller.instance.clone();
         let look = move |service: &CacheService| {
-            let Some(result) = service.action_result(&instance, &action)? else { return Ok(None) };
-            // The client asks for the blobs next, by hash alone.
-            state.learn(blobs_of(service, &result)?);
-            Ok(Some(result.encode_to_vec()))
+            Ok(service.action_result(&instance, &action)?.map(|result| result.encode_to_vec()))
         };
-        caller.state.run(look).await
+        caller.state.look(|service| service.wanted_action(&caller.instance, &action), look).await
     };
     match result.await {
         Ok(Some(bytes)) => {
@@ -69,24 +64,6 @@ async fn load_result(caller: Caller) -> Response {
             reply::failure(&error)
         }
     }
-}
-
-/// The digests that a client may want after it has this result.
-fn blobs_of(service: &CacheService, result: &reapi::ActionResult) -> Result<Vec<Digest>, CacheError> {
-    let files = result.output_files.iter().filter_map(|file| file.digest.as_ref());
-    let trees = result.output_directories.iter().filter_map(|tree| tree.tree_digest.as_ref());
-    let named = files.chain(trees.clone()).chain(&result.stdout_digest).chain(&result.stderr_digest);
-    let mut blobs: Vec<Digest> = named.filter_map(|digest| Digest::from_reapi(FUNCTION, digest).ok()).collect();
-    for tree in trees.filter_map(|digest| Digest::from_reapi(FUNCTION, digest).ok()) {
-        if tree.size() > MAX_TREE {
-            continue;
-        }
-        let Some(Ok(tree)) = service.store().read(&tree)?.map(reapi::Tree::decode) else { continue };
-        let files = tree.root.iter().chain(&tree.children).flat_map(|directory| &directory.files);
-        let files = files.filter_map(|file| Digest::from_reapi(FUNCTION, file.digest.as_ref()?).ok());
-        blobs.extend(files);
-    }
-    Ok(blobs)
 }
 
 async fn store_result(caller: Caller, content: Body) -> Response {
@@ -108,19 +85,11 @@ async fn store_result(caller: Caller, content: Body) -> Response {
     stored.map_or_else(|error| reply::failure(&error), |_| StatusCode::OK.into_response())
 }
 
-/// The digest of a hash: the store needs the size, too, which was learnt from an action result or when it was uploaded.
+/// The digest of the blob with the hash that the client asks for, through whichever protocol it came.
 async fn resolve(caller: &Caller) -> Result<Option<Digest>, CacheError> {
     caller.allow(Role::Read)?;
-    let hash = caller.key.clone();
-    digest_of(&hash, 0)?;
-    let empty = Digest::empty(FUNCTION);
-    if hash == empty.hex() {
-        return Ok(Some(empty));
-    }
-    if let Some(digest) = caller.state.learnt(&hash) {
-        return Ok(Some(digest));
-    }
-    caller.state.run(move |service| Ok(service.named(PROTOCOL, "", &hash)?.map(|entry| entry.digest))).await
+    let asked = digest_of(&caller.key, 0)?;
+    caller.state.run(move |service| Ok(service.store().find_by_hash(FUNCTION, asked.hash())?)).await
 }
 
 async fn load_blob(caller: Caller, headers: HeaderMap) -> Response {
@@ -148,16 +117,12 @@ async fn load_blob(caller: Caller, headers: HeaderMap) -> Response {
 
 async fn store_blob(caller: Caller, content: Body) -> Response {
     let stored = async {
-        let writer = caller.allow(Role::Write)?;
+        caller.allow(Role::Write)?;
         digest_of(&caller.key, 0)?;
         let digest = body::receive(&caller.state, FUNCTION, content).await?;
         if digest.hex() != caller.key {
             return Err(invalid(&format!("the content has the hash {}", digest.hex())));
         }
-        caller.state.learn([digest]);
-        // Kept for the time after a restart.
-        let entry = NamedEntry { digest, properties: Vec::new() };
-        caller.state.run(move |service| service.put_named(PROTOCOL, &writer, "", &digest.hex(), &entry)).await?;
         Ok(digest.size())
     };
     let stored = reply::counted(&caller, PROTOCOL, stored.await);

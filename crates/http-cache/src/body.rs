@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use buildnet_cas::{BlobReader, CasError};
 use buildnet_digest::{Digest, DigestFunction};
-use buildnet_reapi::{CacheError, CacheService};
+use buildnet_reapi::{CacheError, CacheService, Wanted};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -31,9 +31,9 @@ pub(crate) async fn receive(
     let mut total = 0_u64;
     loop {
         let piece = tokio::time::timeout(limits.idle, pieces.next()).await;
-        let piece = piece.map_err(|_| invalid("nothing came for too long"))?;
+        let piece = piece.map_err(|_| CacheError::TooSlow)?;
         let Some(piece) = piece else { break };
-        let piece = piece.map_err(|_| invalid("the body broke off"))?;
+        let piece = piece.map_err(|error| CacheError::of_body(&error))?;
         total += piece.len() as u64;
         if total > limits.max_blob_bytes {
             return Err(CacheError::TooLarge { limit: limits.max_blob_bytes });
@@ -61,8 +61,13 @@ pub(crate) async fn receive(
 pub(crate) async fn receive_small(service: &CacheService, body: Body, limit: usize) -> Result<Bytes, CacheError> {
     let read = axum::body::to_bytes(body, limit);
     let read = tokio::time::timeout(service.limits().idle, read).await;
-    let read = read.map_err(|_| invalid("nothing came for too long"))?;
-    read.map_err(|_| CacheError::TooLarge { limit: limit as u64 })
+    let read = read.map_err(|_| CacheError::TooSlow)?;
+    read.map_err(|error| {
+        // Whatever is not the client's fault is told by the limit's error.
+        let source = std::error::Error::source(&error);
+        let long = source.and_then(|source| source.downcast_ref::<http_body_util::LengthLimitError>()).is_some();
+        if long { CacheError::TooLarge { limit: limit as u64 } } else { CacheError::of_body(&error) }
+    })
 }
 
 pub(crate) fn invalid(message: &str) -> CacheError {
@@ -130,15 +135,15 @@ pub(crate) async fn send(
     };
     insert(response.headers_mut(), header::CONTENT_LENGTH, &(end - start).to_string());
     if size <= PIECE as u64 {
-        let Some(blob) = service.run(move |service| Ok(service.store().read(&digest)?)).await? else { return Ok(None) };
+        let read = move |service: &CacheService| Ok(service.store().read(&digest)?);
+        let Some(blob) = service.look(|_| Wanted::blob(digest), read).await? else { return Ok(None) };
         // Both are at most the size of the blob, which is in memory.
         let range = usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
         *response.body_mut() = Body::from(blob.slice(range));
         return Ok(Some(response));
     }
-    let Some(reader) = service.run(move |service| Ok(service.store().open_blob(&digest)?)).await? else {
-        return Ok(None);
-    };
+    let open = move |service: &CacheService| Ok(service.store().open_blob(&digest)?);
+    let Some(reader) = service.look(|_| Wanted::blob(digest), open).await? else { return Ok(None) };
     let service = service.clone();
     let pieces = stream::try_unfold((reader, start), move |(mut reader, position)| {
         let service = service.clone();

@@ -1,23 +1,17 @@
 //! Who sends a request, about which key of which instance.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header;
 use axum::http::request::Parts;
-use buildnet_digest::Digest;
 use buildnet_reapi::metrics::{Outcome, Sample};
 use buildnet_reapi::{CacheError, CacheService, Identity, Role};
-use parking_lot::Mutex;
 
 use crate::hash_equivalence::Equivalences;
 
-/// Most sizes that are remembered: about 100 bytes each.
-const MAX_SIZES: usize = 200_000;
 /// Longest name of a client that is kept, in characters.
 const MAX_CLIENT: usize = 64;
 
@@ -26,28 +20,11 @@ const MAX_CLIENT: usize = 64;
 pub(crate) struct State {
     service: CacheService,
     pub(crate) equivalences: Equivalences,
-    sizes: Arc<Mutex<HashMap<String, Digest>>>,
 }
 
 impl State {
     pub(crate) fn new(service: CacheService, equivalences: Equivalences) -> Self {
-        Self { service, equivalences, sizes: Arc::default() }
-    }
-
-    /// Remembers digests for clients that will ask for their hashes alone.
-    pub(crate) fn learn(&self, digests: impl IntoIterator<Item = Digest>) {
-        let mut sizes = self.sizes.lock();
-        for digest in digests {
-            if sizes.len() >= MAX_SIZES {
-                sizes.clear();
-            }
-            sizes.insert(digest.hex(), digest);
-        }
-    }
-
-    /// The digest with this hash, if it was learnt.
-    pub(crate) fn learnt(&self, hash: &str) -> Option<Digest> {
-        self.sizes.lock().get(hash).copied()
+        Self { service, equivalences }
     }
 }
 
@@ -95,6 +72,12 @@ impl Caller {
     /// Checks what the caller may do in its instance.
     pub(crate) fn allow(&self, role: Role) -> Result<Identity, CacheError> {
         self.state.authorize(self.identity.as_ref(), &self.instance, role)
+    }
+
+    /// Who calls; what they may do is checked by whoever does it.
+    pub(crate) fn identity(&self) -> Result<Identity, CacheError> {
+        let nobody = || CacheError::Denied { name: "nobody".into(), action: "administrate", instance: String::new() };
+        self.identity.clone().ok_or_else(nobody)
     }
 
     /// Counts the request.

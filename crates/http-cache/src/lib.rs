@@ -11,6 +11,7 @@ mod ccache;
 mod gradle;
 pub mod hash_equivalence;
 mod nx;
+pub mod push;
 mod reply;
 mod sccache;
 mod sstate;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use buildnet_cas::CasError;
 use buildnet_digest::{Diagnostic, DigestFunction};
 use buildnet_reapi::metrics::Outcome;
-use buildnet_reapi::{CacheError, NamedEntry, Role};
+use buildnet_reapi::{CacheError, CacheService, NamedEntry, Role};
 
 use crate::body;
 use crate::caller::Caller;
@@ -23,6 +23,7 @@ pub(crate) fn status_of(error: &CacheError) -> StatusCode {
         CacheError::Cas(CasError::DiskFull { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         CacheError::Cas(CasError::ReadOnly { .. }) | CacheError::Denied { .. } => StatusCode::FORBIDDEN,
         CacheError::Cas(CasError::Latched { .. }) | CacheError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+        CacheError::TooSlow => StatusCode::REQUEST_TIMEOUT,
         CacheError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -60,7 +61,8 @@ pub(crate) async fn lookup(
     caller.allow(Role::Read)?;
     check_key(key)?;
     let (instance, name) = (caller.instance.clone(), key.to_owned());
-    let entry = caller.state.run(move |service| service.named(protocol, &instance, &name)).await?;
+    let wanted = |service: &CacheService| service.wanted_named(protocol, &caller.instance, key);
+    let entry = caller.state.look(wanted, move |service| service.named(protocol, &instance, &name)).await?;
     let Some(entry) = entry else { return Ok(None) };
     Ok(body::send(&caller.state, entry.digest, request).await?.map(|response| (entry, response)))
 }
@@ -94,8 +96,6 @@ pub(crate) async fn store(
     let writer = caller.allow(Role::Write)?;
     check_key(key)?;
     let digest = body::receive(&caller.state, DigestFunction::Sha256, content).await?;
-    // The content is a blob like any other, so `/cas` finds it by its hash.
-    caller.state.learn([digest]);
     let (instance, name) = (caller.instance.clone(), key.to_owned());
     let entry = NamedEntry { digest, properties };
     caller.state.run(move |service| service.put_named(protocol, &writer, &instance, &name, &entry)).await?;

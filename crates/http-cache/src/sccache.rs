@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use buildnet_reapi::Role;
+use buildnet_reapi::{CacheService, Role};
 
 use crate::caller::{Caller, State};
 use crate::reply;
@@ -55,7 +55,8 @@ async fn properties(caller: &Caller, path: &str, directory: bool) -> Response {
         "<D:resourcetype><D:collection/></D:resourcetype>".to_owned()
     } else {
         let (instance, key) = (caller.instance.clone(), caller.key.clone());
-        match caller.state.run(move |service| service.named(PROTOCOL, &instance, &key)).await {
+        let wanted = |service: &CacheService| service.wanted_named(PROTOCOL, &caller.instance, &caller.key);
+        match caller.state.look(wanted, move |service| service.named(PROTOCOL, &instance, &key)).await {
             Ok(Some(entry)) => {
                 format!("<D:resourcetype/><D:getcontentlength>{}</D:getcontentlength>", entry.digest.size())
             }

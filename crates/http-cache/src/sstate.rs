@@ -37,7 +37,7 @@ async fn refuse_empty(caller: &Caller, body: Body) -> Result<Body, CacheError> {
     let mut pieces = body.into_data_stream();
     loop {
         let piece = tokio::time::timeout(caller.state.limits().idle, pieces.next()).await;
-        match piece.map_err(|_| invalid("nothing came for too long"))? {
+        match piece.map_err(|_| CacheError::TooSlow)? {
             None => return Err(invalid("an empty object is no shared state")),
             Some(Ok(piece)) if piece.is_empty() => {}
             Some(first) => return Ok(Body::from_stream(stream::iter([first]).chain(pieces))),

@@ -97,7 +97,7 @@ fn stalled_clients_are_dropped() {
         // Nothing more is sent, and the connection stays open.
         let mut status = [0; 12];
         stream.read_exact(&mut status).unwrap();
-        assert_eq!(&status, b"HTTP/1.1 400", "{path}");
+        assert_eq!(&status, b"HTTP/1.1 408", "{path}");
         assert_eq!(server.curl(path, &[]).0, 404, "{path}");
     }
 }

@@ -120,10 +120,11 @@ fn bazel_shares_blobs_with_grpc() {
     let read = server.runtime.block_on(cache.read(&[digest])).unwrap();
     assert_eq!(read[&digest], content, "over gRPC, too");
 
-    // And the other way round: a blob from gRPC, named by an action result.
+    // And the other way round: a blob from gRPC, which nothing names.
     let other = bytes::Bytes::from(bytes(4, 5000));
     let other_digest = DigestFunction::Sha256.digest(&other);
     server.runtime.block_on(cache.write(&[(other_digest, other.clone())])).unwrap();
+    assert_eq!(server.curl(&format!("/cas/{}", other_digest.hex()), &[]), (200, other.to_vec()));
     let file = |digest: &Digest| reapi::OutputFile {
         path: "out".into(),
         digest: Some(digest.to_reapi()),

@@ -88,12 +88,37 @@ pub(crate) enum Expander<W: Write> {
 
 impl<W: Write> Expander<W> {
     pub(crate) fn new(compressor: Compressor, sink: W, size: u64) -> io::Result<Self> {
-        let sink = Bounded { sink, left: size };
+        Self::over(compressor, Bounded { sink, left: size })
+    }
+
+    fn over(compressor: Compressor, sink: Bounded<W>) -> io::Result<Self> {
         Ok(match compressor {
             Compressor::Identity => Self::Identity(sink),
             Compressor::Zstd => Self::Zstd(zstd::stream::write::Decoder::new(sink)?),
             Compressor::Deflate => Self::Deflate(flate2::write::DeflateDecoder::new(sink)),
         })
+    }
+
+    /// How many of the promised bytes did not reach `W` yet.
+    pub(crate) fn left(&self) -> u64 {
+        match self {
+            Self::Identity(sink) => sink.left,
+            Self::Zstd(decoder) => decoder.get_ref().left,
+            Self::Deflate(decoder) => decoder.get_ref().left,
+        }
+    }
+
+    /// Passes on what can be expanded so far, and expects a new compressed stream of the rest.
+    pub(crate) fn restart(self) -> io::Result<Self> {
+        let (compressor, sink) = match self {
+            Self::Identity(sink) => return Ok(Self::Identity(sink)),
+            Self::Zstd(mut decoder) => {
+                decoder.flush()?;
+                (Compressor::Zstd, decoder.into_inner())
+            }
+            Self::Deflate(decoder) => (Compressor::Deflate, decoder.finish()?),
+        };
+        Self::over(compressor, sink)
     }
 
     pub(crate) fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -114,6 +139,17 @@ impl<W: Write> Expander<W> {
             }
             Self::Deflate(decoder) => decoder.finish()?.sink,
         })
+    }
+}
+
+impl Expander<Vec<u8>> {
+    /// What came out since it was taken last.
+    pub(crate) fn taken(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Identity(sink) => &mut sink.sink,
+            Self::Zstd(decoder) => &mut decoder.get_mut().sink,
+            Self::Deflate(decoder) => &mut decoder.get_mut().sink,
+        }
     }
 }
 
@@ -198,6 +234,21 @@ mod tests {
             for piece in sent.chunks(777) {
                 expander.take(piece).unwrap();
             }
+            assert_eq!(expander.finish().unwrap(), blob);
+        }
+    }
+
+    #[test]
+    fn a_cut_stream_goes_on_with_a_new_one() {
+        let blob: Bytes = (0..200_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        for compressor in ALL {
+            let shrunk = compressor.shrink(&blob).unwrap();
+            let mut expander = Expander::new(compressor, Vec::new(), blob.len() as u64).unwrap();
+            expander.take(&shrunk[..shrunk.len() / 2]).unwrap();
+            let mut expander = expander.restart().unwrap();
+            let passed = blob.len() - usize::try_from(expander.left()).unwrap();
+            assert!(passed > blob.len() / 4, "{compressor:?} passed {passed}");
+            expander.take(&compressor.shrink(&blob.slice(passed..)).unwrap()).unwrap();
             assert_eq!(expander.finish().unwrap(), blob);
         }
     }

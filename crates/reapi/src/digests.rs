@@ -53,12 +53,15 @@ pub(crate) fn check_size(digest: &Digest) -> Result<(), Status> {
     Ok(())
 }
 
+/// Whether resource names must say the function, since its hashes are as long as another's.
+pub(crate) fn is_explicit(function: DigestFunction) -> bool {
+    from_length(function.hash_len() * 2) != Some(function)
+}
+
 /// How REAPI names a blob in resource names and violations: the function only where its length does not tell.
 pub(crate) fn blob_name(digest: &Digest) -> String {
-    match digest.function() {
-        DigestFunction::Blake3 => format!("blobs/blake3/{}/{}", digest.hex(), digest.size()),
-        _ => format!("blobs/{}/{}", digest.hex(), digest.size()),
-    }
+    let (function, hex, size) = (digest.function(), digest.hex(), digest.size());
+    if is_explicit(function) { format!("blobs/{function}/{hex}/{size}") } else { format!("blobs/{hex}/{size}") }
 }
 
 #[cfg(test)]
@@ -76,6 +79,18 @@ mod tests {
         assert!(required(4, Some(&blake3.to_reapi()), "digest").is_err());
         assert!(required(2, Some(&blake3.to_reapi()), "digest").is_err());
         assert!(required(0, None, "digest").is_err());
+    }
+
+    #[test]
+    fn names_tell_the_function_where_the_length_does_not() {
+        let hex = DigestFunction::Sha256.digest(b"").hex();
+        for function in DigestFunction::ALL {
+            let name = blob_name(&Digest::empty(function));
+            let explicit = matches!(function, DigestFunction::Blake3 | DigestFunction::Sha256Tree);
+            assert_eq!(name.matches('/').count(), if explicit { 3 } else { 2 }, "{name}");
+        }
+        assert_eq!(blob_name(&Digest::empty(DigestFunction::Sha256)), format!("blobs/{hex}/0"));
+        assert_eq!(blob_name(&Digest::empty(DigestFunction::Sha256Tree)), format!("blobs/sha256tree/{hex}/0"));
     }
 
     #[test]

@@ -57,11 +57,12 @@ pub fn check(name: &str) -> Result<(), InstanceError> {
     Ok(())
 }
 
-/// The instances to look into, in order, when `instance` is asked.
+/// The instances to look into, in order, when `instance` is asked: itself, then the one below by the longest prefix that fits.
 pub fn lookup_order<'a>(overlays: &'a [Overlay], instance: &'a str) -> impl Iterator<Item = &'a str> {
     let below = overlays
         .iter()
-        .find(|overlay| instance.strip_prefix(overlay.prefix.as_str()).is_some_and(|rest| rest.starts_with('/')))
+        .filter(|overlay| instance.strip_prefix(overlay.prefix.as_str()).is_some_and(|rest| rest.starts_with('/')))
+        .max_by_key(|overlay| overlay.prefix.len())
         .map(|overlay| overlay.parent.as_str());
     std::iter::once(instance).chain(below.filter(move |parent| *parent != instance))
 }
@@ -143,5 +144,9 @@ mod tests {
         assert_eq!(order("pr"), ["pr"]);
         assert_eq!(order("prod/1"), ["prod/1"]);
         assert_eq!(order("main"), ["main"]);
+        let nested = [("pr/x", "x-main"), ("pr", "main")];
+        let nested = nested.map(|(prefix, parent)| Overlay { prefix: prefix.into(), parent: parent.into() });
+        assert_eq!(lookup_order(&nested, "pr/x/1").collect::<Vec<_>>(), ["pr/x/1", "x-main"]);
+        assert_eq!(lookup_order(&nested, "pr/y").collect::<Vec<_>>(), ["pr/y", "main"]);
     }
 }

@@ -7,12 +7,15 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use buildnet_digest::Digest;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::backing::EntryKey;
 use crate::service::CacheError;
+use crate::source::RequestSource;
 
 /// Above this size the log is compacted when it is opened. In bytes.
 const COMPACT: u64 = 64 << 20;
@@ -30,6 +33,23 @@ pub struct Written {
     pub key: Digest,
     /// Name of the token that wrote it.
     pub writer: String,
+    /// Name of the token that wrote it to another instance first, where it was promoted from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// When, in milliseconds since 1970; 0 where that was not recorded.
+    #[serde(default)]
+    pub time_ms: u64,
+    /// What it was written with, where the protocol says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<RequestSource>,
+}
+
+impl Written {
+    /// What the entry is found by.
+    pub fn entry(&self) -> EntryKey {
+        let action = (self.protocol == "reapi").then(|| self.name.parse().ok()).flatten();
+        EntryKey { key: self.key, instance: self.instance.clone(), action }
+    }
 }
 
 /// The log.
@@ -70,6 +90,12 @@ impl Provenance {
     }
 }
 
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn line(written: &Written) -> Result<Vec<u8>, CacheError> {
     let mut line = serde_json::to_vec(written).map_err(|error| CacheError::Invalid { message: error.to_string() })?;
     line.push(b'\n');
@@ -106,6 +132,9 @@ mod tests {
             name: name.into(),
             key: DigestFunction::Sha256.digest(name.as_bytes()),
             writer: writer.into(),
+            author: None,
+            time_ms: 7,
+            source: (writer == "y").then(|| RequestSource { tool: "bazel".into(), ..RequestSource::default() }),
         };
         let log = Provenance::open(&path).unwrap();
         for (name, writer) in [("a", "x"), ("b", "x"), ("a", "y")] {

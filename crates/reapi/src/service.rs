@@ -11,9 +11,14 @@ use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory, reapi};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Identity, Role};
+use crate::backing::{Backing, EntryKey};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
-use crate::provenance::{Provenance, Written};
+use crate::origins::archive::{collect, unpack};
+use crate::origins::{FetchError, Fetcher, Origins};
+use crate::provenance::{Provenance, Written, now_ms};
+use crate::slots::{Slots, TooSlow};
+use crate::source::RequestSource;
 
 /// Bounds of what clients can cost.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// A client that sends nothing for this long in mid-request is dropped.
     pub idle: Duration,
+    /// Bytes per second that a client must move at least, counted over the time that the server waits for it: a request may
+    /// take `idle` and as long as its bytes take at this rate. Slower ones are dropped.
+    pub min_rate: u64,
     /// Interrupted uploads kept for resumption.
     pub max_parked_uploads: usize,
     /// Bytes of all interrupted uploads together.
@@ -44,6 +52,7 @@ impl Default for Limits {
             max_message_bytes: 8 << 20,
             max_in_flight: 1024,
             idle: Duration::from_mins(1),
+            min_rate: 4 << 10,
             max_parked_uploads: 256,
             max_parked_bytes: 4 << 30,
             parked: Duration::from_mins(10),
@@ -60,15 +69,21 @@ pub struct CacheOptions {
     pub access: Access,
     /// Instances that fall back to others.
     pub overlays: Vec<Overlay>,
+    /// Where assets that nobody pushed may be fetched from.
+    pub origins: Origins,
+    /// What is asked for what the store has not, and gets what is written.
+    pub backing: Option<Arc<dyn Backing>>,
 }
 
 impl Default for CacheOptions {
-    /// Default limits, no tokens, `pr/…` over `main`.
+    /// Default limits, no tokens, `pr/…` over `main`, no origins.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             access: Access::open(),
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
+            origins: Origins::default(),
+            backing: None,
         }
     }
 }
@@ -114,9 +129,19 @@ pub enum CacheError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The client let the server wait for too long.
+    #[error("the client is too slow")]
+    TooSlow,
     /// The server is stopping.
     #[error("the server is stopping")]
     Gone,
+}
+
+impl CacheError {
+    /// The failure of a request's body that broke off with `error`.
+    pub fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        if TooSlow::caused(error) { Self::TooSlow } else { Self::Invalid { message: "the body broke off".into() } }
+    }
 }
 
 impl Diagnostic for CacheError {
@@ -126,7 +151,7 @@ impl Diagnostic for CacheError {
             Self::Instance(_) | Self::Invalid { .. } | Self::Denied { .. } | Self::TooLarge { .. } => {
                 ErrorCategory::User
             }
-            Self::Io { .. } | Self::Gone => ErrorCategory::Environment,
+            Self::Io { .. } | Self::TooSlow | Self::Gone => ErrorCategory::Environment,
         }
     }
 
@@ -161,8 +186,9 @@ struct Inner {
     options: CacheOptions,
     metrics: Metrics,
     provenance: Provenance,
-    in_flight: Arc<Semaphore>,
+    slots: Slots,
     spooled: AtomicU64,
+    fetcher: Fetcher,
 }
 
 impl CacheService {
@@ -176,14 +202,17 @@ impl CacheService {
         })?;
         remove_orphans(&spool);
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
-        let in_flight = Arc::new(Semaphore::new(options.limits.max_in_flight));
+        let mut origins = options.origins.clone();
+        origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
+        let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
         let inner = Inner {
+            fetcher: Fetcher::new(origins),
             store,
             dir: dir.to_owned(),
             options,
             metrics: Metrics::default(),
             provenance,
-            in_flight,
+            slots,
             spooled: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -209,14 +238,52 @@ impl CacheService {
         &self.inner.options.limits
     }
 
+    /// Refuses blobs that are larger than the cache takes.
+    pub(crate) fn check_size(&self, digest: &Digest) -> Result<(), CacheError> {
+        let limit = self.limits().max_blob_bytes;
+        if digest.size() > limit { Err(CacheError::TooLarge { limit }) } else { Ok(()) }
+    }
+
+    /// The tier behind the store.
+    pub fn backing(&self) -> Option<&Arc<dyn Backing>> {
+        self.inner.options.backing.as_ref()
+    }
+
+    /// The instances to look into when `instance` is asked, in order.
+    pub(crate) fn lookup_order<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = &'a str> {
+        namespace::lookup_order(&self.inner.options.overlays, instance)
+    }
+
     /// The directory of what the protocols keep beside the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
+    pub(crate) fn provenance(&self) -> &Provenance {
+        &self.inner.provenance
+    }
+
+    /// What fetches assets from their origins.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
+    }
+
+    /// Makes a directory of the store out of an archive (tar, plain or by gzip or zstd; zip), or out of the part of it that lies below
+    /// `directory`; empty is the whole. Bounded as the options say of archives from origins.
+    pub fn unpack(&self, function: DigestFunction, archive: &Path, directory: &str) -> Result<Digest, CacheError> {
+        let failed = |error: FetchError| CacheError::Invalid { message: error.to_string() };
+        let collected = collect(self, function, directory, |into| unpack(archive, into));
+        collected.map_err(failed)
+    }
+
     /// Slots of requests served at once.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
-        &self.inner.in_flight
+        self.inner.slots.free()
+    }
+
+    /// The requests in flight.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.inner.slots
     }
 
     /// A new path for a body whose digest is known only at its end.
@@ -254,7 +321,7 @@ impl CacheService {
 
     /// The result of an action, of this instance or the one below it, when all its blobs are there.
     pub fn action_result(&self, instance: &str, action: &Digest) -> Result<Option<reapi::ActionResult>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             if let Some(result) = self.inner.store.action_result(&namespace::action_key(instance, action))? {
                 return Ok(Some(result));
             }
@@ -270,12 +337,13 @@ impl CacheService {
         action: &Digest,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put("reapi", writer, instance, &action.to_string(), namespace::action_key(instance, action), result)
+        let key = EntryKey::action(instance, action);
+        self.put("reapi", (writer, None), instance, &action.to_string(), key, result)
     }
 
     /// Looks a named entry up, in this instance or the one below it.
     pub fn named(&self, protocol: &str, instance: &str, key: &str) -> Result<Option<NamedEntry>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
             if let Some(entry) = self.inner.store.action_result(&key)?.and_then(|result| entry_of(&key, result)) {
                 return Ok(Some(entry));
@@ -292,7 +360,7 @@ impl CacheService {
         instance: &str,
         key: &str,
     ) -> Result<Option<reapi::ActionResult>, CacheError> {
-        for instance in namespace::lookup_order(&self.inner.options.overlays, instance) {
+        for instance in self.lookup_order(instance) {
             let key = namespace::named_key(function, protocol, instance, key);
             if let Some(result) = self.inner.store.action_result(&key)? {
                 return Ok(Some(result));
@@ -311,7 +379,8 @@ impl CacheService {
         key: &str,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        self.put(protocol, writer, instance, key, namespace::named_key(function, protocol, instance, key), result)
+        let entry = EntryKey::derived(namespace::named_key(function, protocol, instance, key));
+        self.put(protocol, (writer, None), instance, key, entry, result)
     }
 
     /// Stores a named entry, whose content is in the store already.
@@ -338,61 +407,61 @@ impl CacheService {
 
     /// Forgets a named entry; false when there was none.
     pub fn remove_named(&self, protocol: &str, instance: &str, key: &str) -> Result<bool, CacheError> {
-        let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
-        Ok(self.inner.store.remove_action_result(&key)?)
+        self.remove(&EntryKey::derived(namespace::named_key(DigestFunction::Sha256, protocol, instance, key)))
+    }
+
+    /// Forgets an entry here and behind, lest it come back. Blocks on both.
+    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+        let removed = self.inner.store.remove_action_result(&entry.key)?;
+        let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
+            (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
+            _ => false,
+        };
+        Ok(removed || behind)
     }
 
     fn put(
         &self,
         protocol: &str,
-        writer: &Identity,
+        (writer, source): (&Identity, Option<&RequestSource>),
         instance: &str,
         name: &str,
-        key: Digest,
+        entry: EntryKey,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
+        self.record(protocol, (writer, source), instance, name, entry.key)?;
+        self.store_entry(entry, result)
+    }
+
+    /// Stores a result whose writer is recorded, here and behind.
+    pub(crate) fn store_entry(&self, entry: EntryKey, result: &reapi::ActionResult) -> Result<(), CacheError> {
+        self.inner.store.put_action_result(&entry.key, result)?;
+        if let Some(backing) = self.backing() {
+            backing.publish(&self.inner.store, entry, result);
+        }
+        Ok(())
+    }
+
+    /// Records who writes an entry that is about to be stored.
+    pub(crate) fn record(
+        &self,
+        protocol: &str,
+        (writer, source): (&Identity, Option<&RequestSource>),
+        instance: &str,
+        name: &str,
+        key: Digest,
+    ) -> Result<(), CacheError> {
         self.inner.provenance.record(&Written {
             protocol: protocol.into(),
             instance: instance.into(),
             name: name.into(),
             key,
             writer: writer.name.to_string(),
-        })?;
-        Ok(self.inner.store.put_action_result(&key, result)?)
-    }
-
-    /// Copies what was written to instance `from` into instance `to`: one entry (its key as the protocol writes it), or
-    /// all. Returns how many were copied; entries that are gone or incomplete are left out.
-    pub fn promote(&self, admin: &Identity, from: &str, to: &str, name: Option<&str>) -> Result<u64, CacheError> {
-        for instance in [from, to] {
-            self.authorize(Some(admin), instance, Role::Admin)?;
-        }
-        let mut copied = 0;
-        for written in self.inner.provenance.latest()? {
-            if written.instance != from || name.is_some_and(|name| written.name != name) {
-                continue;
-            }
-            let Some(result) = self.inner.store.action_result(&written.key)? else { continue };
-            let key = match written.name.parse() {
-                Ok(action) if written.protocol == "reapi" => namespace::action_key(to, &action),
-                _ => namespace::named_key(written.key.function(), &written.protocol, to, &written.name),
-            };
-            self.put(&written.protocol, admin, to, &written.name, key, &result)?;
-            copied += 1;
-        }
-        Ok(copied)
-    }
-
-    /// Forgets every entry that `writer` was the last to write. Returns how many there were.
-    pub fn purge_by_writer(&self, writer: &str) -> Result<u64, CacheError> {
-        let mut purged = 0;
-        for written in self.inner.provenance.latest()? {
-            if written.writer == writer && self.inner.store.remove_action_result(&written.key)? {
-                purged += 1;
-            }
-        }
-        Ok(purged)
+            author: None,
+            time_ms: now_ms(),
+            source: source.cloned(),
+        })
     }
 }
 
@@ -403,8 +472,10 @@ fn remove_orphans(spool: &Path) {
         let process = name.to_str().and_then(|name| name.split_once('-')).map(|(process, _)| process);
         let alive = process.is_some_and(|process| Path::new("/proc").join(process).exists());
         if !alive {
-            // Somebody else may have removed it meanwhile.
-            let _ = std::fs::remove_file(entry.path());
+            // Somebody else may have removed it meanwhile. Repositories are directories.
+            if std::fs::remove_file(entry.path()).is_err() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
         }
     }
 }

@@ -119,9 +119,12 @@ pub(crate) fn from_cas(error: &CasError) -> Status {
 pub(crate) fn from_cache(error: &CacheError) -> Status {
     match error {
         CacheError::Cas(error) => from_cas(error),
-        CacheError::Instance(_) | CacheError::Invalid { .. } => Status::invalid_argument(error.to_string()),
+        // REAPI says so of blobs above `max_cas_blob_size_bytes`.
+        CacheError::Instance(_) | CacheError::Invalid { .. } | CacheError::TooLarge { .. } => {
+            Status::invalid_argument(error.to_string())
+        }
         CacheError::Denied { .. } => Status::permission_denied(error.to_string()),
-        CacheError::TooLarge { .. } => Status::resource_exhausted(error.to_string()),
+        CacheError::TooSlow => Status::deadline_exceeded(error.to_string()),
         CacheError::Io { .. } | CacheError::Gone => Status::internal(error.to_string()),
     }
 }

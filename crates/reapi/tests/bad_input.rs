@@ -115,7 +115,7 @@ async fn writes() {
     let compressed = name.replace("blobs/", "compressed-blobs/zstd/");
     assert_eq!(code(write(&server, vec![piece(&compressed, 0, &bomb, true)]).await), Code::InvalidArgument);
     let huge = upload("h", &Digest::new(DigestFunction::Sha256, digest.hash(), 1 << 39));
-    assert_eq!(code(write(&server, vec![piece(&huge, 0, &bytes, false)]).await), Code::ResourceExhausted);
+    assert_eq!(code(write(&server, vec![piece(&huge, 0, &bytes, false)]).await), Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -148,13 +148,24 @@ async fn interrupted_writes_go_on_where_they_stopped() {
     let (digest, bytes) = blob(5, 400_000);
     let shrunk = zstd::bulk::compress(&bytes, 3).unwrap();
     let name = upload("u", &digest).replace("blobs/", "compressed-blobs/zstd/");
-    let half = i64::try_from(shrunk.len() / 2).unwrap();
     let (first, second) = shrunk.split_at(shrunk.len() / 2);
-    assert_eq!(write(&server, vec![piece(&name, 0, first, false)]).await.unwrap(), half);
-    assert_eq!(
-        write(&server, vec![piece(&name, half, second, true)]).await.unwrap(),
-        i64::try_from(shrunk.len()).unwrap()
-    );
+    let half = i64::try_from(first.len()).unwrap();
+    let in_two = vec![piece(&name, 0, first, false), piece("", half, second, false)];
+    assert!(write(&server, in_two).await.unwrap() > 0, "compressed pieces count as they were sent");
+    // A new stream says where in the blob it goes on, brings a compressed stream of the rest, and counts on from there.
+    let size = i64::try_from(bytes.len()).unwrap();
+    assert_eq!(query(&name).await.unwrap(), (size, false), "all of it is here, but nobody said that this is the end");
+    let name = name.replace("uploads/u/", "uploads/v/");
+    let committed = write(&server, vec![piece(&name, 0, first, false)]).await.unwrap();
+    assert!(committed > size / 5 && committed < size, "{committed} of {size}");
+    assert_eq!(query(&name).await.unwrap(), (committed, false));
+    let rest = zstd::bulk::compress(&bytes[usize::try_from(committed).unwrap()..], 3).unwrap();
+    let (first, second) = rest.split_at(rest.len() / 2);
+    let then = committed + i64::try_from(first.len()).unwrap();
+    let end = committed + i64::try_from(rest.len()).unwrap();
+    assert_eq!(write(&server, vec![piece(&name, half, first, false)]).await.unwrap_err().code(), Code::InvalidArgument);
+    let pieces = vec![piece(&name, committed, first, false), piece("", then, second, true)];
+    assert_eq!(write(&server, pieces).await.unwrap(), end);
     assert_eq!(server.service.store().read(&digest).unwrap().unwrap(), bytes);
 }
 

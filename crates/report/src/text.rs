@@ -126,6 +126,7 @@ pub(crate) mod tests {
             reason: None,
             usage: TaskUsage::default(),
             attempts: 1,
+            remote: false,
             dependencies: dependencies.iter().map(|&name| TaskName::new(name, "build")).collect(),
         };
         TaskRecord { summary, start_us, execute_us: None, finish_us }

@@ -21,11 +21,12 @@ mod task_graph;
 mod text;
 mod yaml;
 
-pub use crate::config::{FILE_NAME, Overrides, Settings, SettingsOverride, schema};
+pub use crate::config::{DaemonSettings, FILE_NAME, LimitSettings, Overrides, Settings, SettingsOverride, schema};
 pub use crate::discover::find_root;
 pub use crate::error::{Problem, ProblemKind, WorkspaceError, WorkspaceErrors};
 pub use crate::graph::{GraphTask, TaskGraph};
 pub use crate::init::init;
+pub use crate::load::load_settings;
 pub use crate::lower::Request;
 pub use crate::model::{Manager, Package, PackageKind, Task, Workspace};
 pub use crate::query::QueryError;

@@ -85,10 +85,37 @@ impl Workspace {
     }
 }
 
-/// A relative cache directory starts at the directory of the file that says it.
+/// The settings in force for the workspace at `root`, without looking at its packages; without a root those of the user and the
+/// environment alone.
+///
+/// # Errors
+/// What is wrong with the settings files.
+pub fn load_settings(
+    root: Option<&Path>,
+    user_config: Option<&Path>,
+    overrides: &Overrides,
+) -> Result<Settings, WorkspaceErrors> {
+    let mut discovery = Discovery::new(root.unwrap_or(Path::new("/")));
+    let source = root.and_then(|_| discovery.read(config::FILE_NAME));
+    let file: ConfigFile =
+        source.as_ref().map(|source| config::decode(source, &mut discovery.problems)).unwrap_or_default();
+    let user = user_settings(user_config, &mut discovery);
+    let environment = SettingsOverride::from_environment(&overrides.environment, &mut discovery.problems);
+    let workspace = anchored(SettingsOverride::from_workspace(&file), root);
+    if discovery.problems.is_empty() {
+        Ok(Settings::resolve([overrides.flags.clone(), environment, workspace, user]))
+    } else {
+        Err(WorkspaceErrors { problems: discovery.problems })
+    }
+}
+
+/// Relative paths start at the directory of the file that says them.
 fn anchored(mut settings: SettingsOverride, directory: Option<&Path>) -> SettingsOverride {
     if let (Some(cache), Some(directory)) = (&mut settings.cache_dir, directory) {
         *cache = directory.join(&cache);
+    }
+    if let Some(directory) = directory {
+        settings.daemon = settings.daemon.anchored(directory);
     }
     settings
 }

@@ -48,6 +48,14 @@ def expandKeys(alterdata, readdata=None):
         alterdata.renameVar(key, new)
 
 
+def build_dependencies(key, keys, mod_funcs, shelldeps, varflagsexcl, ignored_vars, d, codeparsedata):
+    """The names that a variable needs, and its value, both as for a signature. What the datastore knows itself is not taken from the arguments."""
+    from buildnet_bridge import call
+
+    depends, value = call("dependencies", d._handle, key, sorted(ignored_vars))
+    return set(depends), value
+
+
 def inherits_class(klass, d):
     """Whether the recipe inherits a class, by its name without `.bbclass`."""
     end = "/%s.bbclass" % klass

@@ -57,8 +57,10 @@ class MultiConfigParsed(Event):
     """All configurations are complete."""
 
     def __init__(self, mcdata):
+        from buildnet_bridge import DataSmart
+
         super().__init__()
-        self.mcdata = mcdata
+        self.mcdata = {name: DataSmart(store) if isinstance(store, int) else store for name, store in mcdata.items()}
 
 
 class RecipeEvent(Event):

@@ -16,7 +16,7 @@ use crate::persist::Seen;
 use crate::python::{Launch, LibraryFunction, Runtime, Session};
 use crate::shared::Shared;
 use crate::signature::{Generator, Library, LibrarySource};
-use crate::{Sym, Value};
+use crate::{Sym, Text, Value};
 
 /// How often event handlers may ask to read the configuration again.
 const REREADS: usize = 20;
@@ -40,14 +40,24 @@ pub struct Options {
     pub time_limit: Duration,
 }
 
+/// A further configuration of the same build directory: `conf/multiconfig/NAME.conf` on top of all else.
+pub struct Multiconfig {
+    /// Its name in `BBMULTICONFIG`.
+    pub name: String,
+    /// What its recipes start from.
+    pub store: Store,
+}
+
 /// A build directory with its configuration read.
 pub struct BuildDir {
-    /// The configuration, which every recipe starts from.
+    /// The default configuration, which its recipes start from.
     pub store: Store,
     /// Python.
     pub session: Session,
     /// The layers, in the order of `BBFILE_COLLECTIONS`.
     pub layers: Vec<Layer>,
+    /// The other configurations that `BBMULTICONFIG` names, in its order.
+    pub multiconfigs: Vec<Multiconfig>,
     recipes: Vec<RecipeFile>,
     library: Arc<Library>,
     ignored: Vec<Sym>,
@@ -77,7 +87,7 @@ impl BuildDir {
         };
         let shared = Arc::new(Shared::new(options.environment.clone(), options.build_dir.clone()));
         let mut session = Session::new(shared, launch);
-        let mut store = read_configuration(&mut session, options)?;
+        let mut store = read_configuration(&mut session, options, "")?;
         let mut reader = Reader::of_configuration(&mut session);
         reader.fire(&mut store, "ConfigParsed", &[])?;
         let invalid = Sym::new("BB_INVALIDCONF");
@@ -90,16 +100,24 @@ impl BuildDir {
                     "the configuration was read {REREADS} times, and its event handlers still call it invalid (BB_INVALIDCONF)"
                 )));
             }
-            store = read_configuration(&mut session, options)?;
+            store = read_configuration(&mut session, options, "")?;
             Reader::of_configuration(&mut session).fire(&mut store, "ConfigParsed", &[])?;
         }
+        let mut multiconfigs = read_multiconfigs(&mut session, &mut store, options)?;
         if store.uses_renamed {
             return Err(Error::Fatal("the configuration uses variables that were renamed".into()));
         }
-        store.seal_files();
-        store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
+        for store in std::iter::once(&mut store).chain(multiconfigs.iter_mut().map(|other| &mut other.store)) {
+            store.seal_files();
+            store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
+        }
         let layers = layers(&mut session, &mut store)?;
-        let (recipes, listed) = recipe_files(&mut session, &mut store, &layers)?;
+        let (mut recipes, mut listed) = recipe_files(&mut session, &mut store, &layers, "")?;
+        for Multiconfig { name, store } in &mut multiconfigs {
+            let (more, directories) = recipe_files(&mut session, store, &layers, name)?;
+            recipes.extend(more);
+            listed.extend(directories);
+        }
         let library = Arc::new(library(&mut session, &mut store)?);
         let ignored =
             store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
@@ -107,7 +125,7 @@ impl BuildDir {
         let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
         let seen = session.seen.drain().collect();
         let idle = Mutex::new(vec![session.hand_over()]);
-        Ok(Self { store, session, layers, recipes, library, ignored, idle, user_settings, seen, listed })
+        Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored, idle, user_settings, seen, listed })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
@@ -131,9 +149,14 @@ impl BuildDir {
     /// Looks for recipes and appends again.
     pub(crate) fn find_recipes(&mut self) -> Result<()> {
         let mut session = self.session(false);
-        let found = recipe_files(&mut session, &mut self.store.copy(), &self.layers);
+        let (mut recipes, mut listed) = (Vec::new(), Vec::new());
+        for (name, store) in self.configurations() {
+            let (more, directories) = recipe_files(&mut session, &mut store.copy(), &self.layers, name)?;
+            recipes.extend(more);
+            listed.extend(directories);
+        }
         self.give_back(session);
-        (self.recipes, self.listed) = found?;
+        (self.recipes, self.listed) = (recipes, listed);
         Ok(())
     }
 
@@ -149,6 +172,11 @@ impl BuildDir {
         self.idle.lock().truncate(but);
     }
 
+    /// All configurations' stores, to mark variables.
+    pub(crate) fn stores_mut(&mut self) -> impl Iterator<Item = &mut Store> {
+        std::iter::once(&mut self.store).chain(self.multiconfigs.iter_mut().map(|other| &mut other.store))
+    }
+
     /// The variables that the user's environment sets, `PWD` aside.
     pub(crate) fn user_settings(&self) -> &[(String, String)] {
         &self.user_settings
@@ -159,9 +187,16 @@ impl BuildDir {
         &self.ignored
     }
 
-    /// The recipes that BBFILES names and BBMASK leaves, in order, with their appends.
+    /// The recipes that BBFILES names and BBMASK leaves, in order, with their appends: those of the default configuration, then
+    /// those of each other one.
     pub fn recipes(&self) -> &[RecipeFile] {
         &self.recipes
+    }
+
+    /// The configurations' names and stores, the default one (whose name is empty) first.
+    pub fn configurations(&self) -> impl Iterator<Item = (&str, &Store)> {
+        std::iter::once(("", &self.store))
+            .chain(self.multiconfigs.iter().map(|other| (other.name.as_str(), &other.store)))
     }
 
     /// Reads one recipe with all its variants, or only one of them, in a session.
@@ -171,7 +206,8 @@ impl BuildDir {
         recipe: &RecipeFile,
         only: Option<&str>,
     ) -> Result<Vec<Finalised>> {
-        self.read_recipe_from(&self.store, session, recipe, only)
+        let base = self.configurations().find(|(name, _)| *name == recipe.multiconfig).map(|(_, store)| store);
+        self.read_recipe_from(base.unwrap_or(&self.store), session, recipe, only)
     }
 
     /// The same, from a configuration that may differ from the one that was read.
@@ -184,7 +220,7 @@ impl BuildDir {
     ) -> Result<Vec<Finalised>> {
         let mut store = configuration.copy();
         let origin = Origin::internal();
-        store.set(session, Sym::new("__BBMULTICONFIG"), "".into(), origin)?;
+        store.set(session, Sym::new("__BBMULTICONFIG"), recipe.multiconfig.as_str().into(), origin)?;
         let layer = recipe.layer.as_deref().map_or(Value::None, Value::from);
         store.set(session, Sym::new("FILE_LAYERNAME"), layer, origin)?;
         store.set(session, Sym::new("__BB_RECIPE_FILE"), recipe.path.as_str().into(), origin)?;
@@ -235,7 +271,38 @@ fn find_bblayers(session: &mut Session, options: &Options) -> Option<PathBuf> {
         .find(|file| session.exists(Sym::new(&file.display().to_string())))
 }
 
-fn read_configuration(session: &mut Session, options: &Options) -> Result<Store> {
+/// Reads the configurations that `BBMULTICONFIG` names, and tells the handlers when all are there.
+fn read_multiconfigs(session: &mut Session, store: &mut Store, options: &Options) -> Result<Vec<Multiconfig>> {
+    let mut others: Vec<Multiconfig> = Vec::new();
+    for name in store.get_words(session, "BBMULTICONFIG")? {
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(Error::Fatal(format!("BBMULTICONFIG: {name} starts with a digit, and may not")));
+        }
+        let mut store = read_configuration(session, options, &name).map_err(|error| {
+            Error::Fatal(format!(
+                "{error}
+  in the multiconfig {name}"
+            ))
+        })?;
+        Reader::of_configuration(session).fire(&mut store, "ConfigParsed", &[])?;
+        match others.iter_mut().find(|other| other.name == name) {
+            Some(same) => same.store = store,
+            None => others.push(Multiconfig { name, store }),
+        }
+    }
+    if !others.is_empty() {
+        let mut stores: Vec<(Text, Store)> =
+            others.iter_mut().map(|other| (other.name.as_str().into(), std::mem::take(&mut other.store))).collect();
+        let fired = Reader::of_configuration(session).fire_multiconfig(store, &mut stores);
+        for (other, (_, store)) in others.iter_mut().zip(stores) {
+            other.store = store;
+        }
+        fired?;
+    }
+    Ok(others)
+}
+
+fn read_configuration(session: &mut Session, options: &Options, multiconfig: &str) -> Result<Store> {
     let origin = Origin::internal();
     let mut store = Store::new(options.history);
     for (name, value, exported) in approved(&options.environment) {
@@ -246,7 +313,7 @@ fn read_configuration(session: &mut Session, options: &Options) -> Result<Store>
         }
     }
     store.set(session, Sym::new("__bbclasstype"), "global".into(), origin)?;
-    store.set(session, Sym::new("BB_CURRENT_MC"), "".into(), origin)?;
+    store.set(session, Sym::new("BB_CURRENT_MC"), multiconfig.into(), origin)?;
     let mut reader = Reader::of_configuration(session);
     if let Some(conf) = find_bblayers(reader.session, options) {
         let top = conf.parent().and_then(Path::parent).unwrap_or(&options.build_dir).display().to_string();

@@ -46,13 +46,13 @@ impl BuildDir {
         options: ParseOptions,
         keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
     ) -> Vec<Outcome<T>> {
-        self.each_recipe_from(&self.store, chosen, options, keep)
+        self.each_recipe_from(&[], chosen, options, keep)
     }
 
-    /// The same, from a configuration that may differ from the one that was read.
+    /// The same, with other stores for configurations of some names.
     pub(crate) fn each_recipe_from<T: Send>(
         &self,
-        configuration: &Store,
+        instead: &[(String, Store)],
         chosen: Option<&[usize]>,
         options: ParseOptions,
         keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
@@ -66,10 +66,14 @@ impl BuildDir {
                 while let Some(&index) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let file = &self.recipes()[index];
                     session.seen.clear();
-                    let variants =
-                        self.read_recipe_from(configuration, &mut session, file, None).and_then(|variants| {
-                            variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
-                        });
+                    let other = instead.iter().find(|(name, _)| *name == file.multiconfig);
+                    let read = match other {
+                        Some((_, store)) => self.read_recipe_from(store, &mut session, file, None),
+                        None => self.read_recipe(&mut session, file, None),
+                    };
+                    let variants = read.and_then(|variants| {
+                        variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
+                    });
                     let mut messages = std::mem::take(&mut session.messages);
                     let printed = session.take_printed();
                     if !printed.trim().is_empty() {

@@ -26,6 +26,8 @@ pub struct Layer {
 pub struct RecipeFile {
     /// Its path.
     pub path: String,
+    /// The configuration it is read under; empty for the default one.
+    pub multiconfig: String,
     /// The layer it belongs to.
     pub layer: Option<String>,
     /// The priority of that layer.
@@ -177,6 +179,7 @@ pub(super) fn recipe_files(
     session: &mut Session,
     store: &mut Store,
     layers: &[Layer],
+    multiconfig: &str,
 ) -> Result<(Vec<RecipeFile>, Vec<PathBuf>)> {
     let mut listed = Vec::new();
     let mut ordered: Vec<&Layer> = layers.iter().collect();
@@ -216,6 +219,7 @@ pub(super) fn recipe_files(
         recipes.push(RecipeFile {
             layer: layer.map(|l| l.name.clone()),
             priority: layer.map_or(0, |l| l.priority),
+            multiconfig: multiconfig.to_owned(),
             appends,
             path,
         });
@@ -282,9 +286,11 @@ fn glob(pattern: &str, listed: &mut Vec<PathBuf>) -> Vec<String> {
                     } else {
                         format!("{base}/{part}")
                     };
-                    listed.extend(Path::new(&path).parent().map(Path::to_owned));
                     if Path::new(&path).exists() {
                         next.push(path);
+                    } else {
+                        // That it is not there counts.
+                        listed.push(path.into());
                     }
                 }
                 Some(None) => {}

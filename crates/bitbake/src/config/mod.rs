@@ -7,7 +7,7 @@ mod layers;
 mod patterns;
 mod show;
 
-pub use base::{BuildDir, Options};
+pub use base::{BuildDir, Multiconfig, Options};
 pub use every::{Outcome, ParseOptions};
 pub use layers::{Layer, RecipeFile};
 pub(crate) use patterns::Pattern;

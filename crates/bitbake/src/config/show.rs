@@ -4,12 +4,13 @@ use std::io::{self, Write};
 
 use super::base::BuildDir;
 use super::every::ParseOptions;
+use super::layers::RecipeFile;
 use crate::data::{Entry, Store};
 use crate::error::Result;
 use crate::graph::Universe;
 use crate::metadata::Finalised;
 use crate::python::Session;
-use crate::recipe::RecipeInfo;
+use crate::recipe::{RecipeInfo, split_multiconfig};
 use crate::{Sym, Value};
 
 /// Everything known of one variable.
@@ -125,16 +126,23 @@ fn comment(text: &mut String, shown: &Shown) {
 }
 
 impl BuildDir {
+    /// The file that a variant was read from.
+    pub fn recipe_file(&self, info: &RecipeInfo) -> Option<&RecipeFile> {
+        self.recipes().iter().find(|file| file.path == info.path && file.multiconfig == info.multiconfig)
+    }
+
     /// Reads the recipe that a build of `target` would choose. Recipes whose file is named like the target are tried first, and all
     /// others only when none of them provides it. `None` when nothing does.
     pub fn read_target(&self, session: &mut Session, target: &str, threads: usize) -> Result<Option<Finalised>> {
-        let stem = target.trim_start_matches("nativesdk-").trim_end_matches("-native");
+        let (multiconfig, name) = split_multiconfig(target);
+        let stem = name.trim_start_matches("nativesdk-").trim_end_matches("-native");
         let named = |path: &str| {
             let file = path.rsplit('/').next().unwrap_or(path);
             let name = file.strip_suffix(".bb").unwrap_or(file).split('_').next().unwrap_or_default();
             name == stem || (name.len() > 2 && stem.starts_with(name))
         };
-        let all = 0..self.recipes().len();
+        let own = |index: &usize| self.recipes()[*index].multiconfig == multiconfig;
+        let all = (0..self.recipes().len()).filter(own);
         let likely: Vec<usize> = all.clone().filter(|index| named(&self.recipes()[*index].path)).collect();
         for chosen in [likely, all.collect()] {
             let options = ParseOptions { threads, sign: false };
@@ -146,7 +154,7 @@ impl BuildDir {
             let mut universe = Universe::new(self, infos)?;
             let Some(best) = universe.build_providers(target)?.first().copied() else { continue };
             let info = &universe.recipes[best];
-            let Some(file) = self.recipes().iter().find(|file| file.path == info.path) else { continue };
+            let Some(file) = self.recipe_file(info) else { continue };
             return Ok(self.read_recipe(session, file, Some(&info.variant))?.pop());
         }
         Ok(None)

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::store::{Definition, Evaluate, Origin, Store};
-#[cfg(test)]
-use super::variable::operations_value;
-use super::variable::{Keyword, Operation};
+use super::variable::{Keyword, Operation, operations_value};
 use crate::error::{Error, Result};
 use crate::{Sym, Text, Value};
 
@@ -81,7 +79,7 @@ impl Store {
             )));
         }
         self.check_renamed(ev, var, origin);
-        self.cache.clear();
+        self.forget();
         let keyword = if name.contains(':') { split_keyword(name) } else { None };
         if let Some((base, keyword, overrides)) = keyword {
             let base = Sym::new(base);
@@ -159,9 +157,9 @@ impl Store {
 
     /// Deletes a variable with its flags and override variants.
     pub fn delete(&mut self, var: Sym, origin: Origin) {
-        self.cache.clear();
+        self.forget();
         self.record(var, "del", None, "".into(), origin);
-        self.vars.insert(var, Arc::default());
+        *self.edit(var) = super::Variable::default();
         self.variants.remove(&var);
         self.remove_variants(var);
     }
@@ -182,7 +180,11 @@ impl Store {
         detail: Option<Value>,
         origin: Origin,
     ) -> Result<()> {
-        self.cache.clear();
+        if matches!(flag.as_str(), "_content" | "_defaultval") {
+            self.forget();
+        } else {
+            self.forget_computed();
+        }
         if var.as_str() == "BB_RENAMED_VARIABLES" {
             Arc::make_mut(&mut self.renamed).insert(flag, value.to_text());
         }
@@ -243,7 +245,7 @@ impl Store {
 
     /// Deletes a flag.
     pub fn delete_flag(&mut self, var: Sym, flag: Sym, origin: Origin) {
-        self.cache.clear();
+        self.forget_computed();
         // A weak default goes only together with a value of its own.
         if self.vars.get(&var).is_some_and(|variable| variable.flag(flag).is_some()) {
             self.record(var, "delFlag", Some(flag), "".into(), origin);
@@ -255,7 +257,7 @@ impl Store {
 
     /// Deletes everything but the value.
     pub fn delete_flags(&mut self, var: Sym, origin: Origin) {
-        self.cache.clear();
+        self.forget();
         self.record(var, "delete flags", None, "".into(), origin);
         let content = self.vars.get(&var).and_then(|variable| variable.content.clone());
         let variable = self.edit(var);
@@ -269,6 +271,24 @@ impl Store {
         let own = variable.flags.iter().filter(|(flag, _)| visible(flag));
         let weak = variable.flag_defaults.iter().filter(|(flag, _)| variable.flag(*flag).is_none());
         own.chain(weak).cloned().collect()
+    }
+
+    /// Every flag under its own name, internal ones too: the value as `_content`, weak defaults, pending operations.
+    pub fn all_flags(&self, var: Sym) -> Vec<(Sym, Value)> {
+        let Some(variable) = self.vars.get(&var) else { return Vec::new() };
+        let mut flags: Vec<_> = Vec::new();
+        flags.extend(variable.content.clone().map(|value| (Sym::new("_content"), value)));
+        flags.extend(variable.default.clone().map(|value| (Sym::new("_defaultval"), value)));
+        for keyword in Keyword::ALL {
+            let operations = variable.operations(keyword);
+            if !operations.is_empty() {
+                flags.push((Sym::new(keyword.as_str()), operations_value(operations)));
+            }
+        }
+        flags.extend(variable.flags.iter().cloned());
+        let weak = variable.flag_defaults.iter();
+        flags.extend(weak.map(|(flag, value)| (Sym::new(&format!("_defaultval_flag_{flag}")), value.clone())));
+        flags
     }
 
     /// Renames a variable with its pending operations and override variants.
@@ -291,7 +311,7 @@ impl Store {
             for keyword in Keyword::ALL {
                 let operations = variable.operations(keyword);
                 if !operations.is_empty() {
-                    self.cache.clear();
+                    self.forget();
                     self.edit(new).operations_mut(keyword).extend(operations.iter().cloned());
                     found = true;
                 }
@@ -299,10 +319,10 @@ impl Store {
         }
         if let Some(variants) = self.variants.get(&old).cloned() {
             found = true;
-            self.variants.insert(new, Arc::default());
+            *self.edit_variants(new) = Arc::default();
             for (full, over) in variants.iter() {
                 let renamed = Sym::new(&full.as_str().replace(old.as_str(), new.as_str()));
-                Arc::make_mut(self.variants.entry(new).or_default()).push((renamed, *over));
+                Arc::make_mut(self.edit_variants(new)).push((renamed, *over));
                 self.rename(ev, *full, renamed, Origin::internal())?;
             }
         }

@@ -20,7 +20,7 @@ pub fn scan_references(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ 
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
-        while let Some(found) = find(bytes, at, *b"${") {
+        while let Some(found) = text.get(at..).and_then(|rest| rest.find("${")).map(|offset| at + offset) {
             let mut end = found + 2;
             while bytes.get(end).is_some_and(|&b| b.is_ascii_alphanumeric() || b"-_+./~:".contains(&b)) {
                 end += 1;
@@ -33,10 +33,6 @@ pub fn scan_references(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ 
         }
         None
     })
-}
-
-fn find(bytes: &[u8], from: usize, what: [u8; 2]) -> Option<usize> {
-    bytes.get(from..)?.windows(2).position(|w| w == what).map(|at| from + at)
 }
 
 /// Where `${@…}` expressions lie: (start, end) of each. An expression stays on one line, and braces inside it pair up where they can.
@@ -213,6 +209,7 @@ impl Store {
         var: Option<Sym>,
         gathered: &mut Gathered,
     ) -> Result<Value> {
+        self.computations += 1;
         match ev.code_refs(code) {
             Ok(refs) => gathered.code.push(refs),
             // What is wrong with code that cannot be scanned, Python says best.
@@ -235,8 +232,7 @@ impl Store {
 
 fn is_unterminated(kind: &str, message: &str) -> bool {
     kind == "SyntaxError"
-        && (message.starts_with("unterminated string literal")
-            || message.starts_with("EOL while scanning string literal"))
+        && (message.starts_with("unterminated string") || message.starts_with("EOL while scanning string literal"))
 }
 
 fn in_variable(error: Error, var: Option<Sym>, text: &str) -> Error {

@@ -1,5 +1,7 @@
 //! Names: which there are, and names that contain references.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashSet;
 
 use super::store::{Evaluate, Origin, Store};
@@ -20,12 +22,27 @@ impl Store {
         Ok(names.into_iter().collect())
     }
 
+    /// Whether a name is among the keys.
+    pub fn is_key(&mut self, ev: &mut dyn Evaluate, var: Sym) -> Result<bool> {
+        if self.vars.get(&var).is_some_and(|variable| !variable.is_empty()) {
+            return Ok(true);
+        }
+        let Some(variants) = self.variants.get(&var).map(Arc::clone) else { return Ok(false) };
+        let active = self.need_overrides(ev)?;
+        Ok(variants.iter().any(|(_, over)| active.covers(*over)))
+    }
+
+    /// Whether nothing at all is known of a name, not even an override variant.
+    pub fn is_unknown(&self, var: Sym) -> bool {
+        self.vars.get(&var).is_none_or(|variable| variable.is_empty()) && !self.variants.contains_key(&var)
+    }
+
     /// Renames every variable whose name contains references to what they expand to.
     pub fn expand_keys(&mut self, ev: &mut dyn Evaluate) -> Result<()> {
         let mut renames = Vec::new();
-        for key in self.keys(ev)? {
-            let name = key.as_str();
-            if name.contains("${") {
+        for key in self.unexpanded.to_vec() {
+            if self.is_key(ev, key)? {
+                let name = key.as_str();
                 let expanded = self.expand(ev, name)?;
                 if *expanded != *name {
                     renames.push((name, expanded));
@@ -33,6 +50,7 @@ impl Store {
             }
         }
         renames.sort_unstable();
+        renames.dedup();
         for (name, expanded) in renames {
             let (old, new) = (Sym::new(name), Sym::new(&expanded));
             if let Some(replaced) = self.get_raw(ev, new)?

@@ -69,17 +69,26 @@ impl Store {
     ) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
         if !how.no_weak_default
             && (how.expand || how.with_refs)
-            && let Some(cached) = self.cache.get(&(var, flag))
+            && let Some(cached) = self.remembered(var, flag)
         {
-            if how.expand {
-                return Ok((cached.expansion.value.clone(), Some(Arc::clone(&cached.expansion))));
-            }
-            return Ok((cached.unexpanded.clone(), Some(Arc::clone(&cached.expansion))));
+            let value = if how.expand { cached.expansion.value.clone() } else { cached.unexpanded.clone() };
+            return Ok((value, Some(Arc::clone(&cached.expansion))));
         }
         match flag {
             Some(flag) => self.lookup_flag(ev, var, flag, how),
             None => self.lookup_content(ev, var, how),
         }
+    }
+
+    fn remembered(&mut self, var: Sym, flag: Option<Sym>) -> Option<&Cached> {
+        if flag.is_none()
+            && let Some(cached) = self.plain.get(&var)
+        {
+            return Some(cached);
+        }
+        let cached = self.computed.get(&(var, flag))?;
+        self.computations += 1;
+        Some(cached)
     }
 
     fn lookup_flag(
@@ -102,10 +111,9 @@ impl Store {
             other => other,
         })?);
         if !how.no_weak_default {
-            self.cache.insert(
-                (var, Some(flag)),
-                Arc::new(Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) }),
-            );
+            self.computations += 1;
+            let cached = Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) };
+            self.computed.insert((var, Some(flag)), cached);
         }
         Ok((if how.expand { expansion.value.clone() } else { value }, Some(expansion)))
     }
@@ -137,6 +145,7 @@ impl Store {
         var: Sym,
         how: Lookup,
     ) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
+        let computations = self.computations;
         let variable = self.vars.get(&var).cloned();
         if variable.as_ref().is_some_and(|variable| variable.fleeting) {
             ev.saw(var);
@@ -207,8 +216,12 @@ impl Store {
         }
         let expansion = Arc::new(expansion);
         if !how.no_weak_default {
-            self.cache
-                .insert((var, None), Arc::new(Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) }));
+            let cached = Cached { unexpanded: value.clone(), expansion: Arc::clone(&expansion) };
+            if self.computations == computations {
+                self.plain.insert(var, cached);
+            } else {
+                self.computed.insert((var, None), cached);
+            }
         }
         Ok((if how.expand { expansion.value.clone() } else { value }, Some(expansion)))
     }

@@ -128,7 +128,7 @@ impl Store {
             }
             let text = text_of(first?);
             self.active = Some(Arc::new(Active::parse(&text)));
-            self.cache.clear();
+            self.forget();
             let again = text_of(self.get(ev, name)?);
             if again == text {
                 return Ok(self.active.clone().unwrap_or_default());
@@ -146,7 +146,7 @@ impl Store {
     /// Notes the override variants that a variable's name makes.
     pub(crate) fn add_variants(&mut self, var: Sym) {
         for (short, over) in splits(var.as_str()) {
-            let entry = self.variants.entry(Sym::new(short)).or_default();
+            let entry = self.edit_variants(Sym::new(short));
             let pair = (var, Sym::new(over));
             if !entry.contains(&pair) {
                 Arc::make_mut(entry).push(pair);
@@ -182,7 +182,7 @@ impl Store {
             new = next;
         }
         self.active = None;
-        self.cache.clear();
+        self.forget();
         Ok(())
     }
 

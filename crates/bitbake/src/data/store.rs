@@ -1,10 +1,11 @@
 //! The store itself, and what it needs from outside.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::history::{Entry, History};
+use super::history::{self, History};
 use super::overrides::Active;
 use super::variable::Variable;
 use crate::error::{Error, Result};
@@ -68,7 +69,7 @@ impl Origin {
 }
 
 /// What the cache keeps of a lookup.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cached {
     pub(crate) unexpanded: Option<Value>,
     pub(crate) expansion: Arc<Expansion>,
@@ -84,6 +85,8 @@ pub struct Store {
     pub(crate) handle: u32,
     pub(crate) vars: FxHashMap<Sym, Arc<Variable>>,
     pub(crate) variants: FxHashMap<Sym, Variants>,
+    /// The names with references in them that were ever among the keys of the two.
+    pub(crate) unexpanded: Arc<Vec<Sym>>,
     pub(crate) active: Option<Arc<Active>>,
     pub(crate) computing_overrides: bool,
     /// How many variables deep the running lookup is.
@@ -91,7 +94,12 @@ pub struct Store {
     /// Variables that OVERRIDES depends on: writing one makes the overrides stale.
     pub(crate) override_vars: Arc<FxHashSet<Sym>>,
     pub(crate) filters: Arc<FxHashMap<Sym, Text>>,
-    pub(crate) cache: FxHashMap<(Sym, Option<Sym>), Arc<Cached>>,
+    /// Values that depend on other values only.
+    pub(crate) plain: FxHashMap<Sym, Cached>,
+    /// Values of flags, and values for which code ran, which may have looked at flags.
+    pub(crate) computed: FxHashMap<(Sym, Option<Sym>), Cached>,
+    /// Counts what makes the value that is being looked up a computed one.
+    pub(crate) computations: u64,
     pub(crate) exports: Arc<FxHashSet<Sym>>,
     pub(crate) renamed: Arc<FxHashMap<Sym, Text>>,
     pub(crate) history: Option<History>,
@@ -155,12 +163,15 @@ impl Store {
             handle: 0,
             vars: self.vars.clone(),
             variants: self.variants.clone(),
+            unexpanded: Arc::clone(&self.unexpanded),
             active: None,
             computing_overrides: false,
             depth: 0,
             override_vars: Arc::clone(&self.override_vars),
             filters: Arc::clone(&self.filters),
-            cache: FxHashMap::default(),
+            plain: FxHashMap::default(),
+            computed: FxHashMap::default(),
+            computations: 0,
             exports: Arc::clone(&self.exports),
             renamed: Arc::clone(&self.renamed),
             history: self.history.clone(),
@@ -244,11 +255,46 @@ impl Store {
 
     pub(crate) fn record(&mut self, var: Sym, operation: &str, flag: Option<Sym>, detail: Value, origin: Origin) {
         if let Some(history) = &mut self.history {
-            history.record(var, Entry { operation: operation.to_owned(), flag, origin, detail });
+            history.record(var, history::Entry { operation: operation.to_owned(), flag, origin, detail });
         }
     }
 
+    /// Forgets all values that were looked up.
+    pub(crate) fn forget(&mut self) {
+        self.plain.clear();
+        self.computed.clear();
+    }
+
+    /// Forgets the values that a flag may have a part in.
+    pub(crate) fn forget_computed(&mut self) {
+        self.computed.clear();
+    }
+
     pub(crate) fn edit(&mut self, var: Sym) -> &mut Variable {
-        Arc::make_mut(self.vars.entry(var).or_default())
+        let variable = match self.vars.entry(var) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                note_name(&mut self.unexpanded, var);
+                entry.insert(Arc::default())
+            }
+        };
+        Arc::make_mut(variable)
+    }
+
+    /// The override variants of a name, to be changed.
+    pub(crate) fn edit_variants(&mut self, var: Sym) -> &mut Variants {
+        match self.variants.entry(var) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                note_name(&mut self.unexpanded, var);
+                entry.insert(Arc::default())
+            }
+        }
+    }
+}
+
+fn note_name(names: &mut Arc<Vec<Sym>>, name: Sym) {
+    if name.as_str().contains("${") {
+        Arc::make_mut(names).push(name);
     }
 }

@@ -36,20 +36,18 @@ pub fn hash_tasks_with(
     graph: &TaskGraph,
     checksums: &FileChecksums,
 ) -> Result<Vec<HashedTask>> {
-    let stable = universe.setting("SIGGEN_EXCLUDERECIPES_ABISAFE")?.unwrap_or_default();
-    let safe = universe.setting("SIGGEN_EXCLUDE_SAFE_RECIPE_DEPS")?.unwrap_or_default();
+    let stable = universe.setting(0, "SIGGEN_EXCLUDERECIPES_ABISAFE")?.unwrap_or_default();
+    let safe = universe.setting(0, "SIGGEN_EXCLUDE_SAFE_RECIPE_DEPS")?.unwrap_or_default();
     let excluded: Vec<String> = universe
-        .setting("BB_FILE_CHECKSUM_EXCLUDES")?
-        .unwrap_or_default()
+        .setting(0, "BB_SIGNATURE_LOCAL_DIRS_EXCLUDE")?
+        .unwrap_or_else(|| "CVS .bzr .git .hg .osc .p4 .repo .svn".to_owned())
         .split_whitespace()
         .map(str::to_owned)
         .collect();
     let universe = &*universe;
     let provider = |item: &str| {
-        item.starts_with("virtual/")
-            .then(|| closure.provider(item))
-            .flatten()
-            .map(|recipe| universe.recipes[recipe].name.clone())
+        let recipe = closure.parts.iter().find_map(|part| part.build.chosen(item))?;
+        item.starts_with("virtual/").then(|| universe.recipes[recipe].name.clone())
     };
     let pruning = Pruning::new(&stable, &safe, provider);
     let mut facts: HashMap<usize, RecipeFacts> = HashMap::new();
@@ -62,7 +60,7 @@ pub fn hash_tasks_with(
             }
             RecipeFacts::new(
                 &recipe.name,
-                "",
+                &recipe.multiconfig,
                 recipe.inherits.iter().map(|class| &**class),
                 recipe.recommends.iter().map(String::as_str),
             )
@@ -77,7 +75,7 @@ pub fn hash_tasks_with(
             let other = &graph.nodes[*dep as usize];
             if pruning.keeps(&facts[&node.recipe], node.task.as_str(), &facts[&other.recipe], other.task.as_str()) {
                 let hashed = &result[*dep as usize];
-                let name = format!("{}:{}", universe.recipes[other.recipe].name, other.task);
+                let name = format!("{}:{}", universe.recipe_name(other.recipe), other.task);
                 depends.push(TaskDependency { name, id: hashed.id.clone(), unihash: hashed.taskhash.clone() });
             }
         }

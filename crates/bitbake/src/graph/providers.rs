@@ -8,15 +8,28 @@ use crate::config::{BuildDir, Pattern};
 use crate::data::Store;
 use crate::error::Result;
 use crate::python::{Message, Session};
-use crate::recipe::RecipeInfo;
+use crate::recipe::{RecipeInfo, in_multiconfig, split_multiconfig};
 use crate::version;
 
 /// All recipes, by what they provide. A recipe is named by its index.
+///
+/// Each configuration has its own recipes and preferences. Items of another configuration than the default one are written
+/// `mc:NAME:ITEM`.
 pub struct Universe {
     /// The recipes that are not skipped.
     pub recipes: Vec<Arc<RecipeInfo>>,
     /// Those that are.
     pub skipped: Vec<Arc<RecipeInfo>>,
+    pub(super) configurations: Vec<Configuration>,
+    /// Recipe → its configuration, by index.
+    of_recipe: Vec<usize>,
+    session: Session,
+}
+
+/// What the recipes of one configuration provide, and what it prefers.
+pub(super) struct Configuration {
+    /// Its name; empty for the default one.
+    pub(super) name: String,
     providers: HashMap<String, Vec<usize>>,
     runtime_providers: HashMap<String, Vec<usize>>,
     packages: HashMap<String, Vec<usize>>,
@@ -30,95 +43,156 @@ pub struct Universe {
     assumed_patterns: Vec<Pattern>,
     /// The configuration, to read preferences from.
     store: Store,
-    session: Session,
 }
 
-impl Universe {
-    /// Indexes recipes under a build directory's preferences.
-    pub fn new(dir: &BuildDir, recipes: impl IntoIterator<Item = impl Into<Arc<RecipeInfo>>>) -> Result<Self> {
-        let mut session = dir.session(false);
-        let mut store = dir.store.copy();
-        store.expand_keys(&mut session)?;
-        let (skipped, recipes): (Vec<_>, Vec<_>) =
-            recipes.into_iter().map(Into::into).partition(|recipe: &Arc<RecipeInfo>| recipe.skipped.is_some());
+impl Configuration {
+    fn new(name: &str, store: &Store, session: &mut Session) -> Result<Self> {
+        let mut store = store.copy();
+        store.expand_keys(session)?;
         let mut preferred = HashMap::new();
-        for entry in store.get_words(&mut session, "PREFERRED_PROVIDERS")? {
+        for entry in store.get_words(session, "PREFERRED_PROVIDERS")? {
             if let Some((item, name)) = entry.split_once(':') {
                 preferred.insert(item.to_owned(), name.to_owned());
             }
         }
         let is_pattern = |name: &String| name.starts_with('^') || name.ends_with('$');
         let (patterns, names): (Vec<_>, Vec<_>) =
-            store.get_words(&mut session, "ASSUME_PROVIDED")?.into_iter().partition(is_pattern);
-        let assumed = names.into_iter().collect();
-        let mut universe = Self {
-            recipes,
-            skipped,
+            store.get_words(session, "ASSUME_PROVIDED")?.into_iter().partition(is_pattern);
+        Ok(Self {
+            name: name.to_owned(),
             providers: HashMap::new(),
             runtime_providers: HashMap::new(),
             packages: HashMap::new(),
             packages_dynamic: Vec::new(),
             provided_by_name: HashMap::new(),
             preferred,
-            assumed,
+            assumed: names.into_iter().collect(),
             assumed_patterns: patterns.iter().map(|pattern| Pattern::at_start(pattern)).collect(),
             store,
-            session,
-        };
-        universe.index();
-        Ok(universe)
+        })
     }
 
-    fn index(&mut self) {
-        for (index, recipe) in self.recipes.iter().enumerate() {
-            for item in &recipe.provides {
-                self.providers.entry(item.clone()).or_default().push(index);
-                let together = self.provided_by_name.entry(recipe.name.clone()).or_default();
-                if !together.contains(item) {
-                    together.push(item.clone());
-                }
-            }
-            for package in &recipe.packages {
-                self.packages.entry(package.clone()).or_default().push(index);
-            }
-            for item in &recipe.runtime_provides {
-                self.runtime_providers.entry(item.clone()).or_default().push(index);
-            }
-            for pattern in &recipe.packages_dynamic {
-                if let Some((_, _, recipes)) = self.packages_dynamic.iter_mut().find(|(known, _, _)| known == pattern) {
-                    recipes.push(index);
-                } else {
-                    let compiled = Pattern::at_start(&pattern.replace('+', "\\+"));
-                    self.packages_dynamic.push((pattern.clone(), compiled, vec![index]));
-                }
+    fn index(&mut self, index: usize, recipe: &RecipeInfo) {
+        for item in &recipe.provides {
+            self.providers.entry(item.clone()).or_default().push(index);
+            let together = self.provided_by_name.entry(recipe.name.clone()).or_default();
+            if !together.contains(item) {
+                together.push(item.clone());
             }
         }
+        for package in &recipe.packages {
+            self.packages.entry(package.clone()).or_default().push(index);
+        }
+        for item in &recipe.runtime_provides {
+            self.runtime_providers.entry(item.clone()).or_default().push(index);
+        }
+        for pattern in &recipe.packages_dynamic {
+            if let Some((_, _, recipes)) = self.packages_dynamic.iter_mut().find(|(known, _, _)| known == pattern) {
+                recipes.push(index);
+            } else {
+                let compiled = Pattern::at_start(&pattern.replace('+', "\\+"));
+                self.packages_dynamic.push((pattern.clone(), compiled, vec![index]));
+            }
+        }
+    }
+
+    fn is_assumed(&self, item: &str) -> bool {
+        self.assumed.contains(item) || self.assumed_patterns.iter().any(|pattern| pattern.matches(item))
+    }
+}
+
+/// An item of a configuration, the configuration by its index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item<'a> {
+    pub(super) configuration: usize,
+    pub(super) name: &'a str,
+}
+
+impl Universe {
+    /// Indexes recipes under a build directory's preferences.
+    pub fn new(dir: &BuildDir, recipes: impl IntoIterator<Item = impl Into<Arc<RecipeInfo>>>) -> Result<Self> {
+        let mut session = dir.session(false);
+        let mut configurations = Vec::new();
+        for (name, store) in dir.configurations() {
+            configurations.push(Configuration::new(name, store, &mut session)?);
+        }
+        let (skipped, recipes): (Vec<_>, Vec<_>) =
+            recipes.into_iter().map(Into::into).partition(|recipe: &Arc<RecipeInfo>| recipe.skipped.is_some());
+        let of = |recipe: &RecipeInfo| configurations.iter().position(|own| own.name == recipe.multiconfig);
+        let of_recipe: Vec<usize> = recipes.iter().map(|recipe| of(recipe).unwrap_or_default()).collect();
+        for (index, recipe) in recipes.iter().enumerate() {
+            configurations[of_recipe[index]].index(index, recipe);
+        }
+        Ok(Self { recipes, skipped, configurations, of_recipe, session })
+    }
+
+    /// The configuration that a recipe belongs to.
+    pub(super) fn configuration_of(&self, recipe: usize) -> usize {
+        self.of_recipe[recipe]
+    }
+
+    /// Finds the configuration that an item names.
+    pub(super) fn item<'a>(&self, name: &'a str) -> Option<Item<'a>> {
+        let (configuration, name) = split_multiconfig(name);
+        let found = self.configurations.iter().position(|own| own.name == configuration);
+        found.map(|configuration| Item { configuration, name })
+    }
+
+    /// An item's name with its configuration.
+    pub(super) fn full_name(&self, item: Item<'_>) -> String {
+        in_multiconfig(&self.configurations[item.configuration].name, item.name)
+    }
+
+    /// `PN` of a recipe with its configuration.
+    pub fn recipe_name(&self, recipe: usize) -> String {
+        in_multiconfig(&self.recipes[recipe].multiconfig, &self.recipes[recipe].name)
     }
 
     /// Whether an item is taken as provided by the host.
     pub fn is_assumed(&self, item: &str) -> bool {
-        self.assumed.contains(item) || self.assumed_patterns.iter().any(|pattern| pattern.matches(item))
+        self.item(item).is_some_and(|item| self.configurations[item.configuration].is_assumed(item.name))
+    }
+
+    pub(super) fn assumes(&self, item: Item<'_>) -> bool {
+        self.configurations[item.configuration].is_assumed(item.name)
     }
 
     /// Whether any recipe provides the item.
     pub fn is_provided(&self, item: &str) -> bool {
-        self.providers.contains_key(item)
+        self.item(item).is_some_and(|item| self.configurations[item.configuration].providers.contains_key(item.name))
+    }
+
+    /// Every recipe that provides the item, preferred or not.
+    pub(super) fn all_providers(&self, item: Item<'_>) -> &[usize] {
+        self.configurations[item.configuration].providers.get(item.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the recipes of one name provide together.
+    pub(super) fn provided_by(&self, configuration: usize, name: &str) -> &[String] {
+        self.configurations[configuration].provided_by_name.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the configuration says which provider of an item it prefers.
     pub fn is_preferred(&mut self, item: &str) -> Result<bool> {
-        Ok(self.preferred.contains_key(item) || self.setting(&format!("PREFERRED_PROVIDER_{item}"))?.is_some())
+        let Some(item) = self.item(item) else { return Ok(false) };
+        Ok(self.configurations[item.configuration].preferred.contains_key(item.name)
+            || self.setting(item.configuration, &format!("PREFERRED_PROVIDER_{}", item.name))?.is_some())
     }
 
     /// The providers of a build-time item, best first.
     pub fn build_providers(&mut self, item: &str) -> Result<Vec<usize>> {
-        let all = self.providers.get(item).cloned().unwrap_or_default();
+        self.item(item).map_or(Ok(Vec::new()), |item| self.providers_of(item))
+    }
+
+    pub(super) fn providers_of(&mut self, item: Item<'_>) -> Result<Vec<usize>> {
+        let all = self.all_providers(item).to_vec();
         let mut eligible = self.eligible(all, item)?;
-        let chosen = self.setting(&format!("PREFERRED_PROVIDER_{item}"))?;
+        let chosen = self.setting(item.configuration, &format!("PREFERRED_PROVIDER_{}", item.name))?;
+        let preferred = &mut self.configurations[item.configuration].preferred;
         if let Some(chosen) = &chosen {
-            self.preferred.insert(item.to_owned(), chosen.clone());
+            preferred.insert(item.name.to_owned(), chosen.clone());
         }
-        if let Some(name) = chosen.or_else(|| self.preferred.get(item).cloned()) {
+        if let Some(name) = chosen.or_else(|| preferred.get(item.name).cloned()) {
             self.prefer(&mut eligible, &name);
         }
         Ok(eligible)
@@ -126,17 +200,22 @@ impl Universe {
 
     /// The providers of a run-time item, best first; `None` when preferences contradict each other.
     pub fn runtime_providers(&mut self, item: &str) -> Result<Option<Vec<usize>>> {
-        let mut all = self.runtime_providers.get(item).cloned().unwrap_or_default();
-        all.extend(self.packages.get(item).into_iter().flatten());
+        self.item(item).map_or(Ok(Some(Vec::new())), |item| self.runtime_providers_of(item))
+    }
+
+    pub(super) fn runtime_providers_of(&mut self, item: Item<'_>) -> Result<Option<Vec<usize>>> {
+        let own = &self.configurations[item.configuration];
+        let mut all = own.runtime_providers.get(item.name).cloned().unwrap_or_default();
+        all.extend(own.packages.get(item.name).into_iter().flatten());
         if all.is_empty() {
-            for (_, pattern, recipes) in &self.packages_dynamic {
-                if pattern.matches(item) {
+            for (_, pattern, recipes) in &own.packages_dynamic {
+                if pattern.matches(item.name) {
                     all.extend(recipes);
                 }
             }
         }
         let mut eligible = self.eligible(all, item)?;
-        if let Some(name) = self.setting(&format!("PREFERRED_RPROVIDER_{item}"))?
+        if let Some(name) = self.setting(item.configuration, &format!("PREFERRED_RPROVIDER_{}", item.name))?
             && self.prefer(&mut eligible, &name)
         {
             return Ok(Some(eligible));
@@ -144,9 +223,9 @@ impl Universe {
         // Without a preference for the package, one for anything that its recipes provide counts.
         let mut preferred: Vec<usize> = Vec::new();
         for recipe in eligible.clone() {
-            let provided = self.provided_by_name.get(&self.recipes[recipe].name).cloned().unwrap_or_default();
-            for provide in provided {
-                let Some(name) = self.setting(&format!("PREFERRED_PROVIDER_{provide}"))? else { continue };
+            for provide in self.provided_by(item.configuration, &self.recipes[recipe].name).to_vec() {
+                let setting = self.setting(item.configuration, &format!("PREFERRED_PROVIDER_{provide}"))?;
+                let Some(name) = setting else { continue };
                 let found = eligible.iter().copied().rfind(|r| self.recipes[*r].name == name);
                 if let Some(found) = found.filter(|found| !preferred.contains(found)) {
                     eligible.retain(|r| *r != found);
@@ -160,7 +239,8 @@ impl Universe {
             let names: Vec<&str> = preferred.iter().map(|r| self.recipes[*r].name.as_str()).collect();
             let text = format!(
                 "the PREFERRED_PROVIDER settings contradict each other for the package {item}: {}; set PREFERRED_RPROVIDER_{item}",
-                names.join(", ")
+                names.join(", "),
+                item = item.name,
             );
             self.session.messages.push(Message { level: 40, text });
             return Ok(None);
@@ -175,8 +255,10 @@ impl Universe {
 
     /// Why an item is not provided: recipes that would, but are skipped.
     pub fn skip_reasons(&self, item: &str) -> Vec<String> {
+        let (configuration, item) = split_multiconfig(item);
         let provides = |recipe: &&Arc<RecipeInfo>| {
-            recipe.name == item || recipe.provides.iter().chain(&recipe.runtime_provides).any(|p| p == item)
+            recipe.multiconfig == configuration
+                && (recipe.name == item || recipe.provides.iter().chain(&recipe.runtime_provides).any(|p| p == item))
         };
         let reason = |recipe: &Arc<RecipeInfo>| {
             format!(
@@ -188,8 +270,10 @@ impl Universe {
         self.skipped.iter().filter(provides).map(reason).collect()
     }
 
-    pub(super) fn setting(&mut self, var: &str) -> Result<Option<String>> {
-        Ok(self.store.get_text(&mut self.session, var)?.filter(|text| !text.is_empty()).map(|text| text.to_string()))
+    /// A variable of a configuration, where it is set and not empty.
+    pub(super) fn setting(&mut self, configuration: usize, var: &str) -> Result<Option<String>> {
+        let store = &mut self.configurations[configuration].store;
+        Ok(store.get_text(&mut self.session, var)?.filter(|text| !text.is_empty()).map(|text| text.to_string()))
     }
 
     fn prefer(&self, eligible: &mut Vec<usize>, name: &str) -> bool {
@@ -204,7 +288,7 @@ impl Universe {
     }
 
     /// One recipe of each name: of the preferred version, else the latest of the highest priority.
-    fn eligible(&mut self, mut providers: Vec<usize>, item: &str) -> Result<Vec<usize>> {
+    fn eligible(&mut self, mut providers: Vec<usize>, item: Item<'_>) -> Result<Vec<usize>> {
         providers.sort_by(|a, b| self.recipes[*a].file.cmp(&self.recipes[*b].file));
         providers.dedup();
         let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -215,7 +299,7 @@ impl Universe {
         let mut latest = Vec::new();
         for (name, recipes) in &by_name {
             let sets = self.by_priority(recipes);
-            let (preferred, required) = self.preferred_version(name, &sets)?;
+            let (preferred, required) = self.preferred_version(item.configuration, name, &sets)?;
             match preferred {
                 Some(recipe) => eligible.push(recipe),
                 None if required => return Ok(Vec::new()),
@@ -224,7 +308,7 @@ impl Universe {
         }
         eligible.extend(latest);
         // A recipe of the item's own name goes first.
-        if let Some(at) = eligible.iter().position(|recipe| self.recipes[*recipe].name == item) {
+        if let Some(at) = eligible.iter().position(|recipe| self.recipes[*recipe].name == item.name) {
             let own = eligible.remove(at);
             eligible.insert(0, own);
         }
@@ -241,11 +325,11 @@ impl Universe {
         sets.into_values().rev().map(|by_preference| by_preference.into_values().flatten().collect()).collect()
     }
 
-    fn version_setting(&mut self, keyword: &str, name: &str) -> Result<Option<String>> {
+    fn version_setting(&mut self, configuration: usize, keyword: &str, name: &str) -> Result<Option<String>> {
         for var in
             [format!("{keyword}_VERSION:pn-{name}"), format!("{keyword}_VERSION_{name}"), format!("{keyword}_VERSION")]
         {
-            if let Some(version) = self.setting(&var)? {
+            if let Some(version) = self.setting(configuration, &var)? {
                 return Ok(Some(version));
             }
         }
@@ -253,12 +337,17 @@ impl Universe {
     }
 
     /// The recipe of the wanted version, and whether only that version will do.
-    fn preferred_version(&mut self, name: &str, sets: &[Vec<usize>]) -> Result<(Option<usize>, bool)> {
-        let required = self.version_setting("REQUIRED", name)?;
+    fn preferred_version(
+        &mut self,
+        configuration: usize,
+        name: &str,
+        sets: &[Vec<usize>],
+    ) -> Result<(Option<usize>, bool)> {
+        let required = self.version_setting(configuration, "REQUIRED", name)?;
         let is_required = required.is_some();
         let wanted = match required {
             Some(version) => Some(version),
-            None => self.version_setting("PREFERRED", name)?,
+            None => self.version_setting(configuration, "PREFERRED", name)?,
         };
         let Some(wanted) = wanted else { return Ok((None, false)) };
         let (epoch, version) = match wanted.split_once(':') {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::closure::Closure;
-use super::providers::Universe;
+use super::closure::{Closure, Part};
+use super::providers::{Item, Universe};
 use crate::Sym;
 use crate::error::{Error, Result};
 
@@ -61,7 +61,10 @@ impl TaskGraph {
 
 impl Builder<'_> {
     fn number(&mut self) {
-        for recipe in &self.closure.recipes {
+        // All recipes of one configuration come before those of the next.
+        let mut recipes = self.closure.recipes.clone();
+        recipes.sort_by_key(|recipe| self.universe.configuration_of(*recipe));
+        for recipe in &recipes {
             for task in &self.universe.recipes[*recipe].tasks.tasks {
                 let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
                 if self.index.insert((*recipe, *task), next).is_none() {
@@ -87,18 +90,25 @@ impl Builder<'_> {
         Some(text.split_whitespace().map(Sym::new).collect())
     }
 
+    /// What the configuration of a recipe chose.
+    fn part(&self, recipe: usize) -> &Part {
+        &self.closure.parts[self.universe.configuration_of(recipe)]
+    }
+
     /// Tasks of the given names in the providers of a recipe's build-time needs.
     fn build_tasks(&self, recipe: usize, tasks: &[Sym], found: &mut BTreeSet<u32>) {
+        let build = &self.part(recipe).build;
         for item in &self.universe.recipes[recipe].depends {
-            if let Some(provider) = self.closure.build.chosen(item) {
+            if let Some(provider) = build.chosen(item) {
                 found.extend(tasks.iter().filter_map(|task| self.index.get(&(provider, *task))));
             }
         }
     }
 
     fn runtime_tasks(&self, recipe: usize, tasks: &[Sym], found: &mut BTreeSet<u32>) {
+        let runtime = &self.part(recipe).runtime;
         for item in &self.universe.recipes[recipe].runtime_depends {
-            if let Some(provider) = self.closure.runtime.chosen(item) {
+            if let Some(provider) = runtime.chosen(item) {
                 found.extend(tasks.iter().filter_map(|task| self.index.get(&(provider, *task))));
             }
         }
@@ -128,6 +138,9 @@ impl Builder<'_> {
                 self.runtime_tasks(recipe, &tasks, &mut depends);
             }
             self.named(recipe, task, &mut depends)?;
+            if self.flag(recipe, "mcdepends", task).is_some() {
+                self.foreign(recipe, &mut depends)?;
+            }
             if let Some(tasks) = self.flag(recipe, "recrdeptask", task) {
                 self.build_tasks(recipe, &tasks, &mut depends);
                 self.runtime_tasks(recipe, &tasks, &mut depends);
@@ -146,7 +159,7 @@ impl Builder<'_> {
         let build = self.closure.needs.get(&(recipe, task)).into_iter().flatten().map(|need| (need, false));
         let runtime = self.closure.runtime_needs.get(&(recipe, task)).into_iter().flatten().map(|need| (need, true));
         for ((item, wanted), at_runtime) in build.chain(runtime) {
-            let items = if at_runtime { &self.closure.runtime } else { &self.closure.build };
+            let items = if at_runtime { &self.part(recipe).runtime } else { &self.part(recipe).build };
             if !at_runtime && items.has_failed(item) {
                 continue;
             }
@@ -156,6 +169,27 @@ impl Builder<'_> {
                 return Err(Error::Fatal(format!(
                     "the task {task} of {} depends on {wanted} of {}, which has no such task",
                     recipes[recipe].file, recipes[provider].file
+                )));
+            };
+            depends.insert(*found);
+        }
+        Ok(())
+    }
+
+    /// Tasks of other configurations. BitBake does not tell which task asked for which.
+    fn foreign(&self, recipe: usize, depends: &mut BTreeSet<u32>) -> Result<()> {
+        let info = &self.universe.recipes[recipe];
+        for need in self.part(recipe).foreign.iter().filter(|need| need.from == info.multiconfig) {
+            let Some(provider) = self.closure.parts[need.to].build.chosen(&need.item) else {
+                let full = self.universe.full_name(Item { configuration: need.to, name: &need.item });
+                return Err(Error::Fatal(format!("{}: mcdepends names {full}, which nothing provides", info.file)));
+            };
+            let Some(found) = self.index.get(&(provider, need.task)) else {
+                let other = &self.universe.recipes[provider].file;
+                let task = need.task;
+                return Err(Error::Fatal(format!(
+                    "{}: mcdepends names {task} of {other}, which has no such task",
+                    info.file
                 )));
             };
             depends.insert(*found);
@@ -261,7 +295,7 @@ impl Builder<'_> {
         let mut wanted = Vec::new();
         let mut chosen = Vec::new();
         for (target, task) in targets {
-            let Some(recipe) = self.closure.build.chosen(target) else { continue };
+            let Some(recipe) = self.closure.provider(self.universe, target) else { continue };
             let (task, parents) = task.strip_suffix('-').map_or((*task, false), |task| (task, true));
             let Some(&at) = Sym::find(task).and_then(|task| self.index.get(&(recipe, task))) else {
                 let known: Vec<&str> = self.universe.recipes[recipe].tasks.tasks.iter().map(|t| t.as_str()).collect();
@@ -294,7 +328,7 @@ impl Builder<'_> {
             let names: Vec<String> = circle
                 .iter()
                 .map(|at| {
-                    format!("{}:{}", self.universe.recipes[nodes[*at as usize].recipe].name, nodes[*at as usize].task)
+                    format!("{}:{}", self.universe.recipe_name(nodes[*at as usize].recipe), nodes[*at as usize].task)
                 })
                 .collect();
             Error::Fatal(format!("tasks depend on each other in a circle:\n  {}", names.join("\n  depends on ")))

@@ -6,7 +6,7 @@ use super::files::{Reader, list, text_value};
 use crate::data::Store;
 use crate::error::{Error, Result};
 use crate::python::Handler;
-use crate::{Sym, Value};
+use crate::{Sym, Text, Value};
 
 impl Reader<'_> {
     /// Makes the handlers known that `addhandler` named so far.
@@ -31,6 +31,17 @@ impl Reader<'_> {
             Arc::make_mut(&mut store.handlers).push(handler);
         }
         Ok(())
+    }
+
+    /// Fires `MultiConfigParsed`, whose handlers may read and write the stores of all configurations.
+    pub fn fire_multiconfig(&mut self, store: &mut Store, others: &mut [(Text, Store)]) -> Result<()> {
+        self.session.lend(store, others);
+        let names: Vec<(Value, Value)> = std::iter::once(("".into(), Value::Int(store.handle.into())))
+            .chain(others.iter().map(|(name, other)| (Value::Str(Text::clone(name)), Value::Int(other.handle.into()))))
+            .collect();
+        let fired = self.fire(store, "MultiConfigParsed", &[Value::Dict(Arc::new(names))]);
+        self.session.take_back(others);
+        fired
     }
 
     /// Fires an event of `bb.event` at the handlers that want it.

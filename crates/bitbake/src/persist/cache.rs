@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::entry::Entry;
 use super::fact::{Answer, Environment, Fact, Look, Places};
 use super::file::{self, Stored};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, setting_key};
 use super::seen::{Kind, Seen};
 use crate::config::RecipeFile;
 use crate::python::Message;
@@ -33,6 +33,13 @@ struct Known {
     infos: Vec<Arc<RecipeInfo>>,
 }
 
+/// A recipe of a configuration: its multiconfig and its path.
+type RecipeKey = (String, String);
+
+fn key(file: &RecipeFile) -> RecipeKey {
+    (file.multiconfig.clone(), file.path.clone())
+}
+
 /// What recipes came to in earlier runs.
 pub struct Cache {
     path: PathBuf,
@@ -45,7 +52,7 @@ pub struct Cache {
     index: FxHashMap<Seen, u32>,
     /// Facts that every recipe depends on.
     common: Vec<u32>,
-    recipes: FxHashMap<String, Known>,
+    recipes: FxHashMap<RecipeKey, Known>,
     /// Whether the file is not what it should be.
     stale: bool,
 }
@@ -72,7 +79,7 @@ impl Cache {
         let index = facts.iter().zip(0..).map(|(fact, at)| (fact.seen(), at)).collect();
         let unpacked = in_parallel(&entries, threads, |entry, &mut ()| entry.infos());
         let known = |(entry, infos): (Entry, Option<Vec<Arc<RecipeInfo>>>)| {
-            infos.map(|infos| (entry.file.path.clone(), Known { entry, infos }))
+            infos.map(|infos| (key(&entry.file), Known { entry, infos }))
         };
         let recipes = entries.into_iter().zip(unpacked).filter_map(known).collect();
         (Self { path, program, environment, configuration, began, facts, index, common, recipes, stale: false }, note)
@@ -103,7 +110,9 @@ impl Cache {
         let settings = &self.configuration.settings;
         self.recipes.retain(|_, known| {
             !known.entry.facts.iter().any(|fact| changed.contains(fact))
-                && known.entry.settings.iter().all(|(name, hash)| settings.get(name.as_str()) == hash.as_ref())
+                && known.entry.settings.iter().all(|(name, hash)| {
+                    settings.get(&setting_key(&known.entry.file.multiconfig, name.as_str())) == hash.as_ref()
+                })
         });
         let changed = changed.into_iter().map(|at| self.facts[at as usize].seen()).collect();
         self.forget_unused(recipes);
@@ -112,20 +121,20 @@ impl Cache {
 
     /// The variants of a recipe, if it is known, with what was logged while it was read.
     pub(crate) fn get(&self, file: &RecipeFile) -> Option<(&[Arc<RecipeInfo>], Vec<Message>)> {
-        let known = self.recipes.get(&file.path).filter(|known| known.entry.file == *file)?;
+        let known = self.recipes.get(&key(file)).filter(|known| known.entry.file == *file)?;
         let messages = known.entry.messages.iter().map(|(level, text)| Message { level: *level, text: text.clone() });
         Some((&known.infos, messages.collect()))
     }
 
     /// Whether a recipe is known, and depends on nothing that changes by itself.
     pub(crate) fn lasts(&self, file: &RecipeFile, clocks: &[&str]) -> bool {
-        let known = self.recipes.get(&file.path).filter(|known| known.entry.file == *file);
+        let known = self.recipes.get(&key(file)).filter(|known| known.entry.file == *file);
         known.is_some_and(|known| !known.entry.settings.iter().any(|(name, _)| clocks.contains(&name.as_str())))
     }
 
     /// A row of each variant of a recipe that is known.
     pub(crate) fn rows(&self, file: &RecipeFile) -> Option<Vec<String>> {
-        self.recipes.get(&file.path).filter(|known| known.entry.file == *file)?.entry.rows()
+        self.recipes.get(&key(file)).filter(|known| known.entry.file == *file)?.entry.rows()
     }
 
     /// Variables that do not last, which a recipe's reading saw.
@@ -135,7 +144,7 @@ impl Cache {
 
     /// Forgets a recipe that cannot be read.
     pub(crate) fn remove(&mut self, file: &RecipeFile) {
-        self.stale |= self.recipes.remove(&file.path).is_some();
+        self.stale |= self.recipes.remove(&key(file)).is_some();
     }
 
     /// Keeps what a recipe came to, unless it would not be the same again: the text says why.
@@ -151,7 +160,9 @@ impl Cache {
             return Some(fickle.what.as_str());
         }
         self.stale = true;
-        let setting = |name: crate::Sym| (name, self.configuration.settings.get(name.as_str()).copied());
+        let of = &entry.file.multiconfig;
+        let setting =
+            |name: crate::Sym| (name, self.configuration.settings.get(&setting_key(of, name.as_str())).copied());
         entry.settings = Self::settings_in(seen).map(setting).collect();
         for seen in seen.iter().filter(|seen| seen.kind != Kind::Setting) {
             let fact = self.fact(*seen, shared);
@@ -164,7 +175,7 @@ impl Cache {
         }
         entry.facts.sort_unstable();
         entry.settings.sort_unstable_by_key(|(name, _)| name.as_str());
-        self.recipes.insert(entry.file.path.clone(), Known { entry, infos });
+        self.recipes.insert(key(&entry.file), Known { entry, infos });
         None
     }
 
@@ -187,9 +198,9 @@ impl Cache {
     /// Forgets recipes that are no longer listed, and facts that no recipe depends on: those that changed are among them, so that whoever
     /// looks again notes what is now.
     fn forget_unused(&mut self, recipes: &[RecipeFile]) {
-        let listed: FxHashSet<&str> = recipes.iter().map(|file| file.path.as_str()).collect();
+        let listed: FxHashSet<RecipeKey> = recipes.iter().map(key).collect();
         let before = self.recipes.len();
-        self.recipes.retain(|path, _| listed.contains(path.as_str()));
+        self.recipes.retain(|recipe, _| listed.contains(recipe));
         self.stale |= self.recipes.len() != before;
         let mut numbers = vec![u32::MAX; self.facts.len()];
         let mut facts = Vec::new();
@@ -246,7 +257,7 @@ impl Cache {
             return None;
         }
         let mut entries: Vec<&Known> = self.recipes.values().collect();
-        entries.sort_unstable_by(|a, b| a.entry.file.path.cmp(&b.entry.file.path));
+        entries.sort_unstable_by_key(|known| key(&known.entry.file));
         let stored = Stored {
             program: self.program.clone(),
             configuration: self.configuration.whole,

@@ -198,6 +198,21 @@ fn whole(path: &str, follow: bool) -> Option<Stamp> {
     Some(if stamp.is_directory() { timeless } else { stamp })
 }
 
+/// What a path is, links followed, as [`Kind::Type`] names it.
+pub(crate) fn type_of(path: &str) -> char {
+    type_name(look(path, true))
+}
+
+fn type_name(stamp: Option<Stamp>) -> char {
+    match stamp {
+        None => '-',
+        Some(stamp) if stamp.is_file() => 'f',
+        Some(stamp) if stamp.is_directory() => 'd',
+        Some(stamp) if stamp.is_symlink() => 'l',
+        Some(_) => 'o',
+    }
+}
+
 /// The answer to a question whose answer is a word.
 fn tell(kind: Kind, path: &str) -> String {
     let truth = |truth: bool| if truth { "1" } else { "0" }.to_owned();
@@ -205,14 +220,7 @@ fn tell(kind: Kind, path: &str) -> String {
         Kind::Exists => truth(look(path, true).is_some()),
         Kind::Directory => truth(look(path, true).is_some_and(|stamp| stamp.is_directory())),
         Kind::RealPath => real(Path::new(path)).display().to_string(),
-        _ => match look(path, kind == Kind::Type) {
-            None => "-",
-            Some(stamp) if stamp.is_file() => "f",
-            Some(stamp) if stamp.is_directory() => "d",
-            Some(stamp) if stamp.is_symlink() => "l",
-            Some(_) => "o",
-        }
-        .to_owned(),
+        _ => type_name(look(path, kind == Kind::Type)).to_string(),
     }
 }
 

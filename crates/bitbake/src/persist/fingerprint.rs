@@ -1,6 +1,7 @@
 //! A digest of everything in the configuration that recipes can see.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::fact::Hash;
 use crate::config::BuildDir;
@@ -85,9 +86,11 @@ pub(crate) fn mark_fleeting(dir: &mut BuildDir, environment: impl Iterator<Item 
     dir.give_back(session);
     names.extend(FLEETING.map(str::to_owned));
     names.extend(environment);
-    for name in names.iter().filter_map(|name| Sym::find(name)) {
-        if dir.store.variable(name).is_some() {
-            dir.store.edit(name).fleeting = true;
+    for store in dir.stores_mut() {
+        for name in names.iter().filter_map(|name| Sym::find(name)) {
+            if store.variable(name).is_some() {
+                store.edit(name).fleeting = true;
+            }
         }
     }
     Ok(())
@@ -99,8 +102,11 @@ impl Fingerprint {
         let mut settings = BTreeMap::new();
         let mut writer = Writer(blake3::Hasher::new());
         write_host(&mut writer, dir)?;
-        write_variables(&mut writer, &dir.store, &mut settings);
-        write_code(&mut writer, &dir.store);
+        for (name, store) in dir.configurations() {
+            writer.text(name);
+            write_variables(&mut writer, name, store, &mut settings);
+            write_code(&mut writer, store);
+        }
         for name in dir.ignored() {
             writer.text(name.as_str());
         }
@@ -129,8 +135,8 @@ fn write_host(writer: &mut Writer, dir: &BuildDir) -> Result<()> {
     let (python, modules) = session.modules()?;
     dir.give_back(session);
     writer.text(&python);
-    for file in modules {
-        writer.text(&file);
+    for file in modules.iter().map(PathBuf::from).chain(library_files(dir)) {
+        writer.text(&file.to_string_lossy());
         // A module without a file that can be read is one that nobody can edit.
         let content = std::fs::read(&file).unwrap_or_default();
         writer.0.update(blake3::hash(&content).as_bytes());
@@ -138,7 +144,12 @@ fn write_host(writer: &mut Writer, dir: &BuildDir) -> Result<()> {
     Ok(())
 }
 
-fn write_variables(writer: &mut Writer, store: &Store, settings: &mut BTreeMap<String, Hash>) {
+/// The key of a configuration's variable among the settings.
+pub(crate) fn setting_key(configuration: &str, name: &str) -> String {
+    format!("{configuration}:{name}")
+}
+
+fn write_variables(writer: &mut Writer, configuration: &str, store: &Store, settings: &mut BTreeMap<String, Hash>) {
     for (name, variable) in sorted(store.vars.iter().map(|(name, variable)| (*name, variable))) {
         writer.text(name);
         let mut value = Writer(blake3::Hasher::new());
@@ -161,7 +172,7 @@ fn write_variables(writer: &mut Writer, store: &Store, settings: &mut BTreeMap<S
             }
         }
         if variable.fleeting {
-            settings.insert(name.to_owned(), *value.0.finalize().as_bytes());
+            settings.insert(setting_key(configuration, name), *value.0.finalize().as_bytes());
         }
     }
     for (name, variants) in sorted(store.variants.iter().map(|(name, variants)| (*name, variants))) {
@@ -200,4 +211,25 @@ fn write_code(writer: &mut Writer, store: &Store) {
         writer.text(&format!("{} {} {:?}", handler.file, handler.line, handler.mask));
     }
     store.files().for_each(|file| writer.text(file.as_str()));
+}
+
+/// Every module of the layers' libraries, loaded or not, and the list of licenses beside them: parts of them are read without Python.
+pub(crate) fn library_files(dir: &BuildDir) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for (directory, package) in dir.session.packages() {
+        let mut waiting = vec![Path::new(directory).join(package)];
+        while let Some(place) = waiting.pop() {
+            for entry in std::fs::read_dir(&place).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    waiting.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "py") {
+                    found.push(path);
+                }
+            }
+        }
+        found.extend(Path::new(directory).parent().map(|layer| layer.join("files/spdx-licenses.json")));
+    }
+    found.sort_unstable();
+    found
 }

@@ -20,6 +20,6 @@ mod seen;
 
 pub use cache::{Cache, CacheOptions};
 pub(crate) use entry::Entry;
-pub(crate) use fact::{Environment, Fact, Look, Places};
-pub(crate) use fingerprint::{Fingerprint, mark_fleeting};
+pub(crate) use fact::{Environment, Fact, Look, Places, type_of};
+pub(crate) use fingerprint::{Fingerprint, library_files, mark_fleeting};
 pub use seen::{Kind, Seen};

@@ -76,6 +76,21 @@ impl Seen {
         Self::new(Kind::Setting, var)
     }
 
+    /// What a path is.
+    pub(crate) fn kind_of(path: &str, answer: char) -> Self {
+        Self { kind: Kind::Type, what: Sym::new(path), answer: Sym::new(answer.encode_utf8(&mut [0; 4])) }
+    }
+
+    /// Where a path leads.
+    pub(crate) fn real_path(path: &str, answer: &str) -> Self {
+        Self { kind: Kind::RealPath, what: Sym::new(path), answer: Sym::new(answer) }
+    }
+
+    /// The content of a file that is read besides the metadata.
+    pub(crate) fn opened(path: &str) -> Self {
+        Self::new(Kind::Opened, Sym::new(path))
+    }
+
     /// The whole environment.
     pub(crate) fn environment() -> Self {
         Self::new(Kind::Environment, Sym::new("*"))

@@ -1,11 +1,14 @@
 //! What Python asks of its stores.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::session::{Message, Session};
 use crate::data::{Lookup, Origin, Store};
 use crate::error::{Error, Result};
-use crate::{Sym, Value};
+use crate::recipe::StoreView;
+use crate::signature::Generator;
+use crate::{CodeRefs, Sym, Text, Value};
 
 /// The arguments of a call, taken one by one.
 struct Arguments<'a> {
@@ -77,6 +80,11 @@ impl Session {
                 return Ok(Value::List(arguments));
             }
             "new" => return Ok(self.adopt(Store::new(false))),
+            "shellexecs" => return Ok(list(shared_execs(self, arguments.text()?)?.iter().map(|name| &**name))),
+            "pythonrefs" => {
+                let refs = crate::data::Evaluate::code_refs(self, arguments.text()?)?;
+                return Ok(Value::Tuple(Arc::new(refs_value(&refs).to_vec())));
+            }
             _ => {}
         }
         let handle = arguments.handle()?;
@@ -144,6 +152,7 @@ impl Session {
                 Ok(self.adopt(copy))
             }
             "history" => Ok(history(store, arguments.name()?)),
+            "dependencies" => self.dependencies(store, arguments),
             _ => self.write(store, operation, arguments).map(|()| Value::None),
         }
     }
@@ -212,8 +221,9 @@ impl Session {
             Value::List(names) => names.iter().filter_map(Value::as_str).map(Sym::new).collect(),
             _ => Vec::new(),
         };
+        let internal = arguments.flag()?;
         let mut flags = Vec::new();
-        for (flag, mut value) in store.flags(var) {
+        for (flag, mut value) in if internal { store.all_flags(var) } else { store.flags(var) } {
             if let Value::Str(text) = &value
                 && expand.contains(&flag)
             {
@@ -228,27 +238,38 @@ impl Session {
         let text = arguments.text()?;
         let var = arguments.value()?.as_str().map(Sym::new);
         let expansion = store.expand_value(self, Some(text.into()), var)?;
-        let names = |names: &std::collections::BTreeSet<Sym>| {
-            Value::List(Arc::new(names.iter().map(|name| name.as_str().into()).collect()))
-        };
-        let contains = expansion
-            .refs
-            .contains
-            .iter()
-            .map(|(var, words)| {
-                (
-                    var.as_str().into(),
-                    Value::List(Arc::new(words.iter().map(|word| Value::Str(Arc::clone(word))).collect())),
-                )
-            })
-            .collect();
-        Ok(Value::Tuple(Arc::new(vec![
-            or_none(expansion.value),
-            names(&expansion.refs.references),
-            names(&expansion.refs.execs),
-            Value::Dict(Arc::new(contains)),
-        ])))
+        let [references, execs, contains] = refs_value(&expansion.refs);
+        Ok(Value::Tuple(Arc::new(vec![or_none(expansion.value), references, execs, contains])))
     }
+
+    /// What a variable needs and its value, both as for a signature.
+    fn dependencies(&mut self, store: &mut Store, arguments: &mut Arguments<'_>) -> Result<Value> {
+        let var = arguments.name()?;
+        let ignored: Vec<Sym> = match arguments.value()? {
+            Value::List(names) => names.iter().filter_map(Value::as_str).map(Sym::new).collect(),
+            _ => Vec::new(),
+        };
+        let mut generator = Generator::new(Arc::default(), ignored);
+        let signature = generator.one(&mut StoreView::new(self, store), var)?;
+        let depends = list(signature.depends.iter().map(|name| name.as_str()));
+        Ok(Value::Tuple(Arc::new(vec![depends, signature.value.map_or(Value::None, Value::Str)])))
+    }
+}
+
+fn shared_execs(session: &Session, code: &str) -> Result<Arc<BTreeSet<Text>>> {
+    session.shared.shell_execs(&Text::from(code))
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value {
+    Value::List(Arc::new(names.map(Value::from).collect()))
+}
+
+/// References, execs and contains as Python takes them.
+fn refs_value(refs: &CodeRefs) -> [Value; 3] {
+    let names = |names: &BTreeSet<Sym>| list(names.iter().map(|name| name.as_str()));
+    let contains =
+        refs.contains.iter().map(|(var, words)| (var.as_str().into(), list(words.iter().map(|word| &**word))));
+    [names(&refs.references), names(&refs.execs), Value::Dict(Arc::new(contains.collect()))]
 }
 
 fn or_none(value: Option<Value>) -> Value {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::local::Run;
 use super::memo::{Answer, Key, Node, Outcome, Request, Step, Tree, is_fickle, is_random, is_read};
 use super::session::{Session, raised};
 use crate::data::Store;
@@ -45,6 +46,8 @@ pub(super) struct Conversation {
     sound: bool,
     /// What it looked at outside its datastores.
     seen: Arc<[Seen]>,
+    /// So many requests at the start of the script were carried out already.
+    done: usize,
 }
 
 impl Session {
@@ -65,6 +68,7 @@ impl Session {
             store.handle = self.next_handle;
         }
         let handle = store.handle;
+        let functions = Arc::clone(&store.functions);
         self.stores.insert(handle, std::mem::take(store));
         self.open.push(Conversation {
             handles: vec![handle],
@@ -76,11 +80,23 @@ impl Session {
             tree: tree.clone(),
             sound: tree.is_some(),
             seen: Arc::default(),
+            done: 0,
         });
-        let result = match tree.as_ref().and_then(|tree| self.recall(tree)) {
+        let known = match self.run_locally(&functions, code, kind) {
+            Run::Done(outcome) => {
+                self.evaluations.native += 1;
+                Some(outcome)
+            }
+            Run::Nothing => tree.as_ref().and_then(|tree| self.recall(tree)),
+            Run::Part => None,
+        };
+        let result = match known {
             Some(Outcome::Value(value)) => Ok(value),
             Some(Outcome::Skip(reason)) => Err(Error::Skip(reason)),
-            None => self.run_python(code, kind, rest, tree.as_deref()),
+            None => {
+                self.evaluations.python += 1;
+                self.run_python(code, kind, rest, tree.as_deref())
+            }
         };
         let conversation = self.open.pop();
         if let Some(back) = self.stores.remove(&handle) {
@@ -110,6 +126,7 @@ impl Session {
             tree: None,
             sound: false,
             seen: Arc::default(),
+            done: 0,
         });
         let mut message = vec![tag, Value::List(Arc::default())];
         message.append(&mut request);
@@ -134,6 +151,62 @@ impl Session {
         }
         reached.sort_unstable();
         (Text::clone(text), reached)
+    }
+
+    /// Carries out a request of code that runs here, and remembers it.
+    pub(super) fn perform_noted(&mut self, request: Vec<Value>) -> Answer {
+        let request = Arc::new(request);
+        let answer = self.perform(&request);
+        self.current().trace.push((request, answer.clone()));
+        answer
+    }
+
+    /// How far the conversation is.
+    pub(super) fn said(&self) -> (usize, usize) {
+        self.open.last().map_or((0, 0), |open| (open.trace.len(), open.handles.len()))
+    }
+
+    /// Forgets what was asked since; false where that made a datastore.
+    pub(super) fn unsay(&mut self, (requests, stores): (usize, usize)) -> bool {
+        let conversation = self.current();
+        conversation.trace.truncate(requests);
+        conversation.handles.len() == stores
+    }
+
+    /// Calls a library's function in Python, as part of the conversation of code that runs here.
+    ///
+    /// Each argument is a tuple: `d` alone for the conversation's own datastore, or `v` and a value.
+    pub(super) fn call_in_python(&mut self, path: &str, arguments: Vec<Value>) -> Result<Value> {
+        let arguments = Value::List(Arc::new(arguments));
+        let text: Text = format!("{path}{arguments}").into();
+        let conversation = self.current();
+        // What is remembered of the function numbers its datastores from its own on.
+        if conversation.handles.len() != 1 {
+            return Err(Error::Worker(format!("{path} is called with several datastores")));
+        }
+        let sound = !is_fickle(&self.shared.library_source(path).unwrap_or_default());
+        let tree = self.shared.memory.tree((Text::clone(&text), Vec::new()));
+        let conversation = self.current();
+        let before = std::mem::take(&mut conversation.trace);
+        let outer = (conversation.tree.replace(Arc::clone(&tree)), conversation.sound);
+        conversation.sound = true;
+        let known = if sound { self.recall(&tree) } else { None };
+        let result = match known {
+            Some(Outcome::Value(value)) => Ok(value),
+            Some(Outcome::Skip(reason)) => Err(Error::Skip(reason)),
+            None => {
+                let code = Code { text, what: path, arguments: Arc::default() };
+                let rest = vec![path.into(), arguments];
+                self.run_python(&code, "call", rest, Some(&tree).filter(|_| sound).map(Arc::as_ref))
+            }
+        };
+        let conversation = self.current();
+        let complete = conversation.sound;
+        (conversation.tree, conversation.sound) = outer;
+        conversation.at = None;
+        let after = std::mem::replace(&mut conversation.trace, before);
+        conversation.trace.extend(after);
+        if complete { result } else { Err(Error::Worker(format!("{path} does what cannot be repeated"))) }
     }
 
     fn current(&mut self) -> &mut Conversation {
@@ -175,6 +248,7 @@ impl Session {
         let functions = self.missing_functions(&store);
         self.stores.insert(handle, store);
         let so_far = std::mem::take(&mut self.current().trace);
+        self.current().done = so_far.len();
         // An expression may be part of the name itself; a function is not.
         if kind != "eval" {
             let name = store_name(self, handle);
@@ -321,11 +395,19 @@ impl Session {
             _ => 0,
         };
         let mut script = std::mem::take(&mut self.current().script);
+        let done = std::mem::take(&mut self.current().done);
+        let repeated = script
+            .iter()
+            .take(done)
+            .skip(taken)
+            .any(|(request, _)| !is_read(request.first().and_then(Value::as_str).unwrap_or_default()));
         script.truncate(taken);
         if self.current().sound {
             self.current().trace.extend(script);
         }
-        let mut refusal = None;
+        // Python does not do what was done in its name: nothing that comes now can be right.
+        let mut refusal =
+            repeated.then(|| Answer::Refused("fatal", "Python disagrees with what was run without it".into()));
         if let Some(Value::List(writes)) = writes {
             for write in writes.iter() {
                 let Value::Tuple(parts) = write else { continue };

@@ -118,8 +118,16 @@ impl Reader<'_> {
         }))
     }
 
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
     fn items(&mut self, depth: usize) -> Option<Arc<Vec<Value>>> {
         let count = self.length()?;
+        self.sequence(count, depth)
+    }
+
+    fn sequence(&mut self, count: usize, depth: usize) -> Option<Arc<Vec<Value>>> {
         let mut items = Vec::with_capacity(count.min(1024));
         for _ in 0..count {
             items.push(self.value(depth + 1)?);
@@ -131,7 +139,7 @@ impl Reader<'_> {
         if depth > DEPTH {
             return None;
         }
-        let tag = *self.take(1)?.first()?;
+        let tag = self.byte()?;
         Some(match tag {
             b'N' => Value::None,
             b'T' => Value::Bool(true),
@@ -139,8 +147,13 @@ impl Reader<'_> {
             b'i' => Value::Int(self.int()?.into()),
             b'l' => self.long()?,
             b'g' => Value::Float(f64::from_le_bytes(self.take(8)?.try_into().ok()?)),
-            b'u' | b't' => {
+            b'u' | b't' | b'a' | b'A' => {
                 let length = self.length()?;
+                self.text(length)?
+            }
+            // Shorter forms, which RustPython writes whatever the version.
+            b'z' | b'Z' => {
+                let length = usize::from(self.byte()?);
                 self.text(length)?
             }
             b's' => {
@@ -149,6 +162,10 @@ impl Reader<'_> {
             }
             b'[' => Value::List(self.items(depth)?),
             b'(' => Value::Tuple(self.items(depth)?),
+            b')' => {
+                let count = usize::from(self.byte()?);
+                Value::Tuple(self.sequence(count, depth)?)
+            }
             b'<' | b'>' => Value::Set(self.items(depth)?),
             b'{' => {
                 let mut items = Vec::new();

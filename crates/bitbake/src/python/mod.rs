@@ -7,6 +7,7 @@
 
 mod calls;
 mod conversation;
+mod local;
 mod marshal;
 mod memo;
 mod native;
@@ -14,6 +15,7 @@ mod runtime;
 mod session;
 mod worker;
 
+pub(crate) use local::Functions;
 pub(crate) use memo::Memory;
 pub(crate) use native::Programs;
 pub use runtime::Runtime;

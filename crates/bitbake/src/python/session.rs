@@ -59,13 +59,13 @@ pub struct Session {
     pub messages: Vec<Message>,
     /// What was looked at outside the datastores, and not yet taken.
     pub(crate) seen: FxHashSet<Seen>,
-    /// How inline expressions were evaluated.
+    /// How inline expressions and functions were evaluated.
     pub evaluations: Evaluations,
     /// Evaluate in Python, too, what was evaluated without it, and compare.
-    check_native: bool,
+    pub(super) check_native: bool,
 }
 
-/// How many inline expressions were evaluated in which way.
+/// How many inline expressions and functions were evaluated in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evaluations {
     /// Without Python.
@@ -130,6 +130,18 @@ impl Session {
         found
     }
 
+    /// What a path is, which is noted.
+    pub(super) fn type_at(&mut self, path: &str) -> char {
+        let found = crate::persist::type_of(path);
+        self.seen.insert(Seen::kind_of(path, found));
+        found
+    }
+
+    /// The layers' Python libraries: directory and package.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.libraries.iter().map(|(directory, package, _)| (&**directory, &**package))
+    }
+
     /// Whether a path that exists is a directory, which is noted.
     pub(crate) fn is_dir(&mut self, path: Sym) -> bool {
         let found = std::path::Path::new(path.as_str()).is_dir();
@@ -149,13 +161,23 @@ impl Session {
             return Ok(());
         }
         self.worker()?;
-        let functions = self.import(&key)?;
+        let functions = self.import(&key, true)?;
         self.libraries.push(key);
         self.shared.add_library(functions);
         Ok(())
     }
 
-    fn import(&mut self, (directory, namespace, modules): &(Text, Text, Vec<String>)) -> Result<Vec<LibraryFunction>> {
+    /// The directories that the layers' libraries are in.
+    pub(super) fn library_directories(&self) -> Vec<Text> {
+        self.libraries.iter().map(|(directory, ..)| Text::clone(directory)).collect()
+    }
+
+    /// Imports a library, and says what is in it if that is wanted.
+    fn import(
+        &mut self,
+        (directory, namespace, modules): &(Text, Text, Vec<String>),
+        describe: bool,
+    ) -> Result<Vec<LibraryFunction>> {
         let modules = modules.iter().map(|m| Value::from(m.as_str())).collect();
         let request = vec![
             "pylib".into(),
@@ -163,6 +185,7 @@ impl Session {
             Value::Str(Arc::clone(directory)),
             Value::Str(Arc::clone(namespace)),
             Value::List(Arc::new(modules)),
+            Value::Bool(describe),
         ];
         let found = self.request(request, &format!("addpylib {directory} {namespace}"))?;
         let Value::List(rows) = found else { return Ok(Vec::new()) };
@@ -220,6 +243,30 @@ impl Session {
         Ok((format!("{} {}", version.to_text(), executable.to_text()), files))
     }
 
+    /// Makes stores known to Python besides the one that code runs against, until [`Session::take_back`].
+    pub(crate) fn lend(&mut self, own: &mut Store, others: &mut [(Text, Store)]) {
+        for store in std::iter::once(own).chain(others.iter_mut().map(|(_, store)| store)) {
+            if store.handle == 0 {
+                self.next_handle += 1;
+                store.handle = self.next_handle;
+            }
+        }
+        for (_, store) in others {
+            let handle = store.handle;
+            self.stores.insert(handle, std::mem::take(store));
+            store.handle = handle;
+        }
+    }
+
+    /// Returns the stores that were lent.
+    pub(crate) fn take_back(&mut self, others: &mut [(Text, Store)]) {
+        for (_, store) in others {
+            if let Some(back) = self.stores.remove(&store.handle) {
+                *store = back;
+            }
+        }
+    }
+
     /// What code printed since the last look.
     pub fn take_printed(&self) -> String {
         self.worker.as_ref().map(Worker::take_printed).unwrap_or_default()
@@ -231,7 +278,7 @@ impl Session {
             self.known.clear();
             self.known_from = None;
             for library in self.libraries.clone() {
-                self.import(&library)?;
+                self.import(&library, false)?;
             }
         }
         Ok(())
@@ -366,7 +413,6 @@ impl Evaluate for Session {
             }
             return Ok(value);
         }
-        self.evaluations.python += 1;
         self.eval_in_python(store, code, var)
     }
 

@@ -63,7 +63,6 @@ impl Worker {
     pub(super) fn start(launch: &Launch) -> Result<Self> {
         let failed = |error: std::io::Error| Error::Worker(format!("{}: {error}", launch.python.display()));
         let mut child = Command::new(&launch.python)
-            .arg("-B")
             .arg(launch.runtime.script())
             .args(launch.runtime.search_path())
             .env_clear()

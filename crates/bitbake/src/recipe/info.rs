@@ -13,8 +13,10 @@ use crate::{Sym, Text, Value};
 /// The facts of one variant of a recipe.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RecipeInfo {
-    /// BitBake's name for the variant: the recipe's path, or `virtual:VARIANT:PATH`.
+    /// BitBake's name for the variant: `[mc:MULTICONFIG:][virtual:VARIANT:]PATH`.
     pub file: String,
+    /// The configuration it was read under; empty for the default one.
+    pub multiconfig: String,
     /// The recipe's path.
     pub path: String,
     /// The variant; empty for the recipe itself.
@@ -62,8 +64,19 @@ pub struct RecipeInfo {
 }
 
 /// BitBake's name for a variant of a recipe.
-pub fn virtual_name(path: &str, variant: &str) -> String {
-    if variant.is_empty() { path.to_owned() } else { format!("virtual:{variant}:{path}") }
+pub fn virtual_name(multiconfig: &str, path: &str, variant: &str) -> String {
+    let name = if variant.is_empty() { path.to_owned() } else { format!("virtual:{variant}:{path}") };
+    in_multiconfig(multiconfig, &name)
+}
+
+/// A name of a configuration's, as it is written where several configurations meet: `mc:MULTICONFIG:NAME`.
+pub fn in_multiconfig(multiconfig: &str, name: &str) -> String {
+    if multiconfig.is_empty() { name.to_owned() } else { format!("mc:{multiconfig}:{name}") }
+}
+
+/// Takes the configuration off a name: the reverse of [`in_multiconfig`].
+pub fn split_multiconfig(name: &str) -> (&str, &str) {
+    name.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).unwrap_or(("", name))
 }
 
 impl RecipeInfo {
@@ -72,7 +85,8 @@ impl RecipeInfo {
         let mut get = Getter { session, variant };
         let name = get.text("PN")?;
         let mut info = Self {
-            file: virtual_name(&file.path, &get.variant.variant),
+            file: virtual_name(&file.multiconfig, &file.path, &get.variant.variant),
+            multiconfig: file.multiconfig.clone(),
             path: file.path.clone(),
             variant: get.variant.variant.clone(),
             skipped: get.variant.skipped.clone(),

@@ -4,6 +4,6 @@ mod info;
 mod row;
 mod view;
 
-pub use info::{RecipeInfo, virtual_name};
+pub use info::{RecipeInfo, in_multiconfig, split_multiconfig, virtual_name};
 pub use row::recipe_row;
 pub use view::StoreView;

@@ -33,13 +33,16 @@ const PACKAGE_VARIABLES: [&str; 4] = ["RDEPENDS", "RRECOMMENDS", "RPROVIDES", "R
 
 /// What `parse --jsonl` says of a variant.
 ///
-/// `recipe` (path), `variant`, and either `skipped` (the reason) or: the recipe's and its packages' variables (those that are set),
+/// `recipe` (path), `variant`, `multiconfig` (left out for the default one), and either `skipped` (the reason) or: the recipe's and its packages' variables (those that are set),
 /// `tasks` (sorted), `parents` (task → sorted tasks before it), `basehash` (task → SHA-256) and `taskdeps_sha` (task → the first 16
 /// hexadecimal digits of the SHA-256 of the sorted names that enter it, joined by spaces).
 pub fn recipe_row(session: &mut Session, file: &RecipeFile, variant: &mut Finalised) -> Result<Json> {
     let mut row = Map::new();
     row.insert("recipe".into(), file.path.as_str().into());
     row.insert("variant".into(), variant.variant.as_str().into());
+    if !file.multiconfig.is_empty() {
+        row.insert("multiconfig".into(), file.multiconfig.as_str().into());
+    }
     if let Some(reason) = &variant.skipped {
         row.insert("skipped".into(), reason.as_str().into());
         return Ok(Json::Object(row));

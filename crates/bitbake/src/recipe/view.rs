@@ -29,8 +29,12 @@ const REFS: Lookup = Lookup { expand: false, no_weak_default: false, parsing: fa
 impl DataView for StoreView<'_> {
     type Error = Error;
 
-    fn keys(&mut self) -> Result<Vec<Sym>> {
-        self.store.keys(self.session)
+    fn is_key(&mut self, var: Sym) -> Result<bool> {
+        self.store.is_key(self.session, var)
+    }
+
+    fn is_unknown(&self, var: Sym) -> bool {
+        self.store.is_unknown(var)
     }
 
     fn get_var(&mut self, var: Sym) -> Result<Option<Value>> {

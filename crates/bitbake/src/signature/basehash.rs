@@ -39,10 +39,12 @@ pub struct RecipeSignatures {
 }
 
 /// A recipe's variables by number: numbers follow the byte order of the names.
-struct Numbered {
+struct Numbered<'a> {
     names: Vec<Sym>,
-    values: Vec<Option<Text>>,
-    depends: Vec<Vec<u32>>,
+    signatures: Vec<&'a VarSignature>,
+    /// What each needs: from where to where in `needs`.
+    bounds: Vec<(usize, usize)>,
+    needs: Vec<u32>,
 }
 
 impl Generator {
@@ -53,51 +55,75 @@ impl Generator {
     /// What expanding or scanning one of the variables fails with.
     pub fn signatures<V: DataView>(&mut self, view: &mut V, tasks: &[Sym]) -> Result<RecipeSignatures, V::Error> {
         let recipe = self.recipe(view)?;
-        let mut variables: FxHashMap<Sym, VarSignature> = FxHashMap::default();
+        let mut found: Vec<(Sym, VarSignature)> = Vec::with_capacity(1024);
         let mut waiting: Vec<Sym> = tasks.to_vec();
+        self.numbers.clear();
         while let Some(name) = waiting.pop() {
-            if variables.contains_key(&name) {
+            if self.numbers.get(name).is_some() {
                 continue;
             }
             let signature = self.variable(view, &recipe, name)?;
-            waiting.extend(signature.depends.iter().filter(|name| !variables.contains_key(name)));
-            variables.insert(name, signature);
+            waiting.extend(signature.depends.iter().filter(|name| self.numbers.get(**name).is_none()));
+            self.numbers.set(name, u32::try_from(found.len()).unwrap_or(u32::MAX));
+            found.push((name, signature));
         }
-        let numbered = Numbered::new(&variables);
-        let tasks = tasks.iter().map(|task| numbered.task(*task)).collect();
-        Ok(RecipeSignatures { tasks, variables })
+        let mut order: Vec<(u128, &str, u32)> =
+            (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();
+        order.sort_unstable();
+        for (number, (.., at)) in (0..).zip(&order) {
+            self.numbers.set(found[*at as usize].0, number);
+        }
+        let mut numbered = Numbered {
+            names: order.iter().map(|(.., at)| found[*at as usize].0).collect(),
+            signatures: order.iter().map(|(.., at)| &found[*at as usize].1).collect(),
+            bounds: Vec::with_capacity(found.len()),
+            needs: Vec::with_capacity(found.len() * 4),
+        };
+        for signature in &numbered.signatures {
+            let start = numbered.needs.len();
+            numbered.needs.extend(signature.depends.iter().filter_map(|name| self.numbers.get(*name)));
+            numbered.bounds.push((start, numbered.needs.len()));
+        }
+        let starts = tasks.iter().filter_map(|task| self.numbers.get(*task));
+        let tasks = tasks.iter().zip(starts).map(|(task, start)| numbered.task(*task, start as usize)).collect();
+        Ok(RecipeSignatures { tasks, variables: found.into_iter().collect() })
     }
 }
 
-impl Numbered {
-    fn new(variables: &FxHashMap<Sym, VarSignature>) -> Self {
-        let mut names: Vec<Sym> = variables.keys().copied().collect();
-        names.sort_unstable_by_key(|name| name.as_str());
-        let numbers: FxHashMap<Sym, u32> = names.iter().copied().zip(0..).collect();
-        let depends =
-            names.iter().map(|name| variables[name].depends.iter().map(|name| numbers[name]).collect()).collect();
-        let values = names.iter().map(|name| variables[name].value.clone()).collect();
-        Self { names, values, depends }
+/// A name to sort by: most names differ in their first bytes, which compare as one number.
+fn sort_key(name: &str, at: u32) -> (u128, &str, u32) {
+    let mut first = [0; 16];
+    let len = name.len().min(16);
+    first[..len].copy_from_slice(&name.as_bytes()[..len]);
+    (u128::from_be_bytes(first), name, at)
+}
+
+impl Numbered<'_> {
+    fn needs(&self, number: usize) -> &[u32] {
+        let (from, to) = self.bounds[number];
+        &self.needs[from..to]
+    }
+
+    fn value(&self, number: usize) -> &str {
+        self.signatures[number].value.as_deref().unwrap_or_default()
     }
 
     /// Follows a task's needs; the task itself is among them only where something needs it.
-    fn task(&self, task: Sym) -> TaskSignature {
-        let start =
-            self.names.binary_search_by_key(&task.as_str(), |name| name.as_str()).expect("every task has a signature");
+    fn task(&self, task: Sym, start: usize) -> TaskSignature {
         let mut reached = vec![false; self.names.len()];
-        let mut waiting: Vec<u32> = self.depends[start].clone();
+        let mut waiting: Vec<u32> = self.needs(start).to_vec();
         while let Some(number) = waiting.pop() {
             if !std::mem::replace(&mut reached[number as usize], true) {
-                waiting.extend(self.depends[number as usize].iter().filter(|number| !reached[**number as usize]));
+                waiting.extend(self.needs(number as usize).iter().filter(|number| !reached[**number as usize]));
             }
         }
         let mut digest = Sha256::new();
-        digest.update(self.values[start].as_deref().unwrap_or_default());
+        digest.update(self.value(start));
         let mut depends = Vec::new();
         for (number, _) in reached.iter().enumerate().filter(|(_, reached)| **reached) {
             depends.push(self.names[number]);
             digest.update(self.names[number].as_str());
-            digest.update(self.values[number].as_deref().unwrap_or_default());
+            digest.update(self.value(number));
         }
         TaskSignature { task, depends: depends.into(), basehash: hex::encode(digest.finalize()).into() }
     }

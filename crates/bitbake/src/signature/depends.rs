@@ -80,14 +80,55 @@ pub struct Generator {
     ignored: FxHashSet<Sym>,
     /// (variable, flag) → `variable[flag]`.
     flag_names: FxHashMap<(Sym, Sym), Sym>,
-    /// The way back; `None` for names that are no flags.
-    flag_parts: FxHashMap<Sym, Option<(Sym, Sym)>>,
+    /// The way back.
+    flag_parts: FxHashMap<Sym, (Sym, Sym)>,
+    /// What a name is, by its index.
+    kinds: Vec<NameKind>,
+    pub(super) numbers: Numbers,
+    nothing: VarSignature,
+}
+
+/// What a name is the name of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum NameKind {
+    /// Not looked at yet.
+    #[default]
+    Unseen,
+    Variable,
+    Flag,
+}
+
+/// A number for each name of a recipe: a table by symbol, which is not cleared but outdated.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    round: u32,
+    entries: Vec<(u32, u32)>,
+}
+
+impl Numbers {
+    /// Forgets all numbers.
+    pub(super) fn clear(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            self.entries.clear();
+            self.round = 1;
+        }
+    }
+
+    pub(super) fn get(&self, name: Sym) -> Option<u32> {
+        self.entries.get(name.index()).filter(|(round, _)| *round == self.round).map(|(_, number)| *number)
+    }
+
+    pub(super) fn set(&mut self, name: Sym, number: u32) {
+        if self.entries.len() <= name.index() {
+            self.entries.resize((name.index() + 1).next_power_of_two(), (0, 0));
+        }
+        self.entries[name.index()] = (self.round, number);
+    }
 }
 
 /// What all variables of one recipe share.
 pub(super) struct Recipe {
-    /// Names that a called function must be among to count.
-    keys: FxHashSet<Sym>,
     /// Exported variables: every shell function needs them.
     exported: Vec<Sym>,
     /// `BB_SIGNATURE_EXCLUDE_FLAGS`; when empty, no flags count at all.
@@ -102,12 +143,19 @@ impl Generator {
             ignored: ignored.into_iter().collect(),
             flag_names: FxHashMap::default(),
             flag_parts: FxHashMap::default(),
+            kinds: Vec::new(),
+            numbers: Numbers::default(),
+            nothing: VarSignature { depends: Arc::default(), value: Some("".into()), kind: ValueKind::Text },
         }
     }
 
+    /// What one name of a recipe needs, and its value: BitBake's `build_dependencies`.
+    pub fn one<V: DataView>(&mut self, view: &mut V, name: Sym) -> Result<VarSignature, V::Error> {
+        let recipe = self.recipe(view)?;
+        self.variable(view, &recipe, name)
+    }
+
     pub(super) fn recipe<V: DataView>(&self, view: &mut V) -> Result<Recipe, V::Error> {
-        let mut keys: FxHashSet<Sym> = view.keys()?.into_iter().filter(|key| !key.as_str().starts_with("__")).collect();
-        keys.extend(self.library.names());
         let mut exported = Vec::new();
         for var in view.export_list() {
             if flag_is_set(view, var, FLAGS.export)? && !flag_is_set(view, var, FLAGS.unexport)? {
@@ -116,7 +164,7 @@ impl Generator {
         }
         let excluded = view.get_var(Sym::new("BB_SIGNATURE_EXCLUDE_FLAGS"))?;
         let excluded_flags = excluded.map(|value| words(&value.to_text())).unwrap_or_default();
-        Ok(Recipe { keys, exported, excluded_flags: excluded_flags.into_iter().collect() })
+        Ok(Recipe { exported, excluded_flags: excluded_flags.into_iter().collect() })
     }
 
     /// What a name needs, and its value.
@@ -130,11 +178,14 @@ impl Generator {
             let mut value = Draft::new(Some(Arc::clone(&entry.digest)));
             value.contains(view, &self.ignored, &[], &entry.refs.contains)?;
             let mut depends = Vec::new();
-            take_refs(&mut depends, recipe, &entry.refs);
+            self.take_refs(view, &mut depends, &entry.refs)?;
             return Ok(self.finish(depends, &[], Some(value.text())));
         }
         if let Some((var, flag)) = self.flag_of(key) {
-            return self.flag(view, recipe, var, flag);
+            return self.flag(view, var, flag);
+        }
+        if view.is_unknown(key) {
+            return Ok(self.nothing.clone());
         }
         let flags = view.flags(key);
         let find = |flag: Sym| flags.iter().find(|(name, _)| *name == flag).map(|(_, value)| value);
@@ -157,7 +208,7 @@ impl Generator {
         } else {
             let (raw, parsed) = view.parse_var(key)?;
             let mut value = Draft::new(truthy_text(raw));
-            take_refs(&mut depends, recipe, &parsed.refs);
+            self.take_refs(view, &mut depends, &parsed.refs)?;
             value.contains(view, &self.ignored, &excluded, &parsed.refs.contains)?;
             self.removes(view, &parsed, &excluded, &mut value, &mut depends)?;
             value
@@ -178,26 +229,37 @@ impl Generator {
         Ok(self.finish(depends, &excluded, Some(value.text())))
     }
 
+    /// Whether a name that is called counts: only what exists does.
+    fn is_function<V: DataView>(&self, view: &mut V, name: Sym) -> Result<bool, V::Error> {
+        Ok(self.library.get(name).is_some() || (view.is_key(name)? && !name.as_str().starts_with("__")))
+    }
+
+    /// Takes the references, and those called functions that exist.
+    fn take_refs<V: DataView>(&self, view: &mut V, depends: &mut Vec<Sym>, refs: &CodeRefs) -> Result<(), V::Error> {
+        depends.extend(&refs.references);
+        for exec in &refs.execs {
+            if self.is_function(view, *exec)? {
+                depends.push(*exec);
+            }
+        }
+        Ok(())
+    }
+
     fn finish(&self, mut depends: Vec<Sym>, excluded: &[Sym], value: Option<Text>) -> VarSignature {
         depends.sort_unstable();
         depends.dedup();
         depends.retain(|name| !excluded.contains(name) && !self.ignored.contains(name));
-        VarSignature { depends: depends.into(), value, kind: ValueKind::Text }
+        let depends = if depends.is_empty() { Arc::clone(&self.nothing.depends) } else { depends.into() };
+        VarSignature { depends, value, kind: ValueKind::Text }
     }
 
-    fn flag<V: DataView>(
-        &mut self,
-        view: &mut V,
-        recipe: &Recipe,
-        var: Sym,
-        flag: Sym,
-    ) -> Result<VarSignature, V::Error> {
+    fn flag<V: DataView>(&mut self, view: &mut V, var: Sym, flag: Sym) -> Result<VarSignature, V::Error> {
         if flag == FLAGS.vardepvalueexclude {
-            return Ok(VarSignature { depends: Arc::default(), value: Some(Text::from("")), kind: ValueKind::Text });
+            return Ok(self.nothing.clone());
         }
         let (raw, parsed) = view.parse_flag(var, flag)?;
         let mut depends = Vec::new();
-        take_refs(&mut depends, recipe, &parsed.refs);
+        self.take_refs(view, &mut depends, &parsed.refs)?;
         let kind = ValueKind::of(raw.as_ref());
         Ok(VarSignature { kind, ..self.finish(depends, &[], raw.map(|value| value.to_text())) })
     }
@@ -215,15 +277,19 @@ impl Generator {
         let mut value = Draft::new(truthy_text(raw));
         if python {
             let refs = view.scan_python(value.base())?;
-            take_refs(depends, recipe, &refs);
+            self.take_refs(view, depends, &refs)?;
             value.contains(view, &self.ignored, excluded, &refs.contains)?;
             return Ok(value);
         }
         let body = parsed.value.as_ref().map(Value::to_text).unwrap_or_default();
         depends.extend(&recipe.exported);
-        take_refs(depends, recipe, &parsed.refs);
+        self.take_refs(view, depends, &parsed.refs)?;
         for command in view.scan_shell(&body)?.iter() {
-            depends.extend(Sym::find(command).filter(|command| recipe.keys.contains(command)));
+            if let Some(command) = Sym::find(command)
+                && self.is_function(view, command)?
+            {
+                depends.push(command);
+            }
         }
         value.contains(view, &self.ignored, excluded, &parsed.refs.contains)?;
         self.removes(view, &parsed, excluded, &mut value, depends)?;
@@ -256,19 +322,17 @@ impl Generator {
 
     /// The variable and flag of a name such as `do_compile[dirs]`.
     fn flag_of(&mut self, key: Sym) -> Option<(Sym, Sym)> {
-        *self.flag_parts.entry(key).or_insert_with(|| {
-            let name = key.as_str().strip_suffix(']')?;
-            let mut parts = name.split('[');
-            let var = parts.next()?;
-            Some((Sym::new(var), Sym::new(parts.next()?)))
-        })
+        if self.kinds.len() <= key.index() {
+            self.kinds.resize((key.index() + 1).next_power_of_two(), NameKind::Unseen);
+        }
+        if self.kinds[key.index()] == NameKind::Unseen {
+            let mut parts = key.as_str().strip_suffix(']').unwrap_or_default().split('[');
+            let found = parts.next().zip(parts.next()).map(|(var, flag)| (Sym::new(var), Sym::new(flag)));
+            self.kinds[key.index()] = if found.is_some() { NameKind::Flag } else { NameKind::Variable };
+            self.flag_parts.extend(found.map(|parts| (key, parts)));
+        }
+        if self.kinds[key.index()] == NameKind::Flag { self.flag_parts.get(&key).copied() } else { None }
     }
-}
-
-/// The references, and those called functions that exist.
-fn take_refs(depends: &mut Vec<Sym>, recipe: &Recipe, refs: &CodeRefs) {
-    depends.extend(&refs.references);
-    depends.extend(refs.execs.iter().filter(|exec| recipe.keys.contains(exec)));
 }
 
 fn words(text: &str) -> Vec<Sym> {

@@ -27,7 +27,7 @@ pub use targets::{Planned, graph_dot, graph_json, plan};
 use crate::config::{BuildDir, Options, Outcome, ParseOptions, RecipeFile};
 use crate::data::Store;
 use crate::persist::{
-    Cache, CacheOptions, Entry, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, mark_fleeting,
+    Cache, CacheOptions, Entry, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, library_files, mark_fleeting,
 };
 use crate::python::Message;
 use crate::recipe::{RecipeInfo, recipe_row};
@@ -118,6 +118,10 @@ impl Workbench {
         let record =
             |seen: &Seen| Fact::record(*seen, began, &environment, |path| bench.dir.session.shared.content(path));
         bench.facts = bench.dir.seen().iter().map(record).collect();
+        // A library that is edited, or gets another module, is another configuration.
+        let library = library_files(&bench.dir).into_iter().filter_map(|file| Some(Seen::opened(file.to_str()?)));
+        let library: Vec<Fact> = library.map(|seen| record(&seen)).collect();
+        bench.facts.extend(library);
         let fingerprint = bench.fingerprint(options)?;
         let variant = format!("{} {:?}", options.python.display(), bench.dir.user_settings());
         let (mut cache, note) = Cache::open(cache, &variant, environment, fingerprint, began, bench.threads);
@@ -139,7 +143,7 @@ impl Workbench {
         let mut reading = Reading::default();
         let results = match &self.cache {
             Some(cache) => self.read_what_is_new(&mut cache.lock(), wanted, &mut reading),
-            None => self.read_anew(&self.dir.store, wanted.recipes.as_deref(), wanted.sign, wanted.rows),
+            None => self.read_anew(&[], wanted.recipes.as_deref(), wanted.sign, wanted.rows),
         };
         let mut told = HashSet::new();
         for (index, result) in results {
@@ -169,13 +173,13 @@ impl Workbench {
     /// Reads recipes without regard to what is known.
     fn read_anew(
         &self,
-        configuration: &Store,
+        instead: &[(String, Store)],
         chosen: Option<&[usize]>,
         sign: bool,
         rows: bool,
     ) -> Vec<(usize, OneRecipe)> {
         let options = ParseOptions { threads: self.threads, sign };
-        let outcomes = self.dir.each_recipe_from(configuration, chosen, options, |session, file, variant| {
+        let outcomes = self.dir.each_recipe_from(instead, chosen, options, |session, file, variant| {
             let row = if rows { Some(recipe_row(session, file, variant)?.to_string()) } else { None };
             Ok((Arc::new(RecipeInfo::of(session, file, variant)?), row))
         });
@@ -202,7 +206,7 @@ impl Workbench {
             }
         }
         if !unknown.is_empty() {
-            let new = self.read_anew(&self.dir.store, Some(&unknown), true, true);
+            let new = self.read_anew(&[], Some(&unknown), true, true);
             let fickle = self.keep(cache, &new);
             reading.findings.extend(fickle.map(Finding::note));
             results.extend(new);
@@ -242,15 +246,19 @@ impl Workbench {
         if chosen.is_empty() {
             return HashSet::new();
         }
-        let mut configuration = self.dir.store.copy();
-        for clock in CLOCKS.into_iter().filter_map(Sym::find) {
-            if let Some(Value::Str(now)) = configuration.variable(clock).and_then(|clock| clock.content.clone()) {
-                let other = |digit: char| digit.to_digit(10).and_then(|d| char::from_digit(9 - d, 10)).unwrap_or(digit);
-                configuration.edit(clock).content =
-                    Some(Value::from(now.chars().map(other).collect::<String>().as_str()));
+        let other = |digit: char| digit.to_digit(10).and_then(|d| char::from_digit(9 - d, 10)).unwrap_or(digit);
+        let far_away = |(name, store): (&str, &Store)| {
+            let mut store = store.copy();
+            for clock in CLOCKS.into_iter().filter_map(Sym::find) {
+                if let Some(Value::Str(now)) = store.variable(clock).and_then(|clock| clock.content.clone()) {
+                    let then: String = now.chars().map(other).collect();
+                    store.edit(clock).content = Some(Value::from(then.as_str()));
+                }
             }
-        }
-        let again = self.read_anew(&configuration, Some(&chosen), true, true);
+            (name.to_owned(), store)
+        };
+        let configurations: Vec<(String, Store)> = self.dir.configurations().map(far_away).collect();
+        let again = self.read_anew(&configurations, Some(&chosen), true, true);
         let first: HashMap<usize, &OneRecipe> = new.iter().map(|(index, one)| (*index, one)).collect();
         let same = |(index, other): &(usize, OneRecipe)| {
             let file = &self.dir.recipes()[*index];

@@ -51,7 +51,7 @@ fn for_all(universe: &Universe, closure: &Closure, run_all: &[String]) -> Vec<(S
     let mut pairs = Vec::new();
     for task in run_all.iter().map(|task| full_name(task)) {
         for (index, recipe) in universe.recipes.iter().enumerate().filter(|(index, _)| closure.contains(*index)) {
-            let item = recipe.provides.iter().find(|item| closure.provider(item) == Some(index));
+            let item = recipe.provides.iter().find(|item| closure.provider(universe, item) == Some(index));
             if let Some(item) = item.filter(|_| recipe.tasks.tasks.iter().any(|own| own.as_str() == task)) {
                 pairs.push((item.clone(), task.clone()));
             }

@@ -11,7 +11,7 @@ use crate::terminal::messages::Verbosity;
 use crate::terminal::session::Show;
 
 /// What all tasks take.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line, independent of each other")]
 pub(crate) struct TaskOptions {
     /// Run everything, whatever the caches hold
@@ -23,6 +23,12 @@ pub(crate) struct TaskOptions {
     /// How many commands may run at once [default: one per core]
     #[arg(short, long, value_name = "N", env = "BUILDNET_JOBS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) jobs: Option<u32>,
+    /// Cache to share over the network, such as grpc://host:9876/main; empty for none
+    #[arg(long, value_name = "URL", env = "BUILDNET_REMOTE_CACHE")]
+    pub(crate) remote_cache: Option<String>,
+    /// Whether to send results to the remote cache [default: true]
+    #[arg(long, value_name = "BOOL", env = "BUILDNET_REMOTE_UPLOAD", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) remote_upload: Option<bool>,
     /// Tell what would run, and run nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -88,6 +94,8 @@ pub(crate) fn request(task: String, packages: Vec<String>, options: &TaskOptions
     BuildRequest {
         workspace: context.directory.display().to_string(),
         cache_dir: context.cache_dir_chosen.then(|| context.cache_dir.display().to_string()),
+        remote_cache: options.remote_cache.clone(),
+        remote_upload: options.remote_upload,
         task,
         packages,
         force: options.force,

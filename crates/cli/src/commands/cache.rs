@@ -1,11 +1,16 @@
 //! `buildnet cache`.
 
+mod curate;
+mod push_sstate;
+mod stats;
+mod token;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use buildnet_cas::Store;
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::facts::{CacheReduction, CacheStats, CacheVerification};
+use buildnet_daemon::facts::{CacheReduction, CacheVerification};
 use buildnet_daemon::service::local::open_store;
 use clap::{Args, Subcommand};
 
@@ -24,7 +29,7 @@ pub(crate) struct CacheArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum CacheCommand {
-    /// What the cache holds
+    /// What the cache holds, and what the clients of a running daemon asked for
     #[command(after_help = "Example:\n  buildnet cache stats --json")]
     Stats,
     /// Evict what was not used for longest
@@ -43,31 +48,36 @@ enum CacheCommand {
     /// Read every blob and compare it with its digest; remove what is damaged
     #[command(after_help = "Example:\n  buildnet cache verify")]
     Verify,
+    /// Copy results from one instance of a daemon's cache to another; needs a token of role admin
+    #[command(after_help = "Example:\n  buildnet cache promote --from pr/123 --to main --all")]
+    Promote(curate::PromoteArgs),
+    /// Forget the results that somebody wrote to a daemon's cache; needs a token of role admin
+    #[command(after_help = "Example:\n  buildnet cache purge --by-writer ci --since 2h --dry-run")]
+    Purge(curate::PurgeArgs),
+    /// Tokens of those who may use the daemon's cache
+    #[command(after_help = "Example:\n  buildnet cache token new --name ci --role write --file tokens")]
+    Token(token::TokenArgs),
+    /// Upload BitBake's shared state, which BitBake itself only downloads
+    #[command(after_help = "Example:\n  buildnet cache push-sstate build/sstate-cache --to http://cache:9876/sstate")]
+    PushSstate(push_sstate::PushSstateArgs),
 }
 
 pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
-    let (directory, max_bytes) = workspace::cache(context)?;
-    let store = open_store(&directory, max_bytes)?;
+    let open = || {
+        let (directory, max_bytes) = workspace::cache(context)?;
+        open_store(&directory, max_bytes)
+    };
     match &args.command {
-        CacheCommand::Stats => {
-            let stats: CacheStats = store.stats().map_err(|error| ErrorReport::of(&error))?.into();
-            if context.json {
-                return print_json(&stats).map(|()| ExitCode::SUCCESS);
-            }
-            let rows = [
-                ("directory", directory.display().to_string()),
-                ("results", stats.action_results.to_string()),
-                ("blobs", format!("{}, {} of content", stats.blobs, bytes(stats.logical_bytes))),
-                ("on disk", format!("{} of at most {}", bytes(stats.disk_bytes), bytes(stats.max_bytes))),
-            ];
-            print(&rows.map(|(name, value)| format!("{name:<10} {value}\n")).concat())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        CacheCommand::Promote(args) => curate::promote(args, context),
+        CacheCommand::Purge(args) => curate::purge(args, context),
+        CacheCommand::Token(args) => token::run(args, context),
+        CacheCommand::PushSstate(args) => push_sstate::run(args, context),
+        CacheCommand::Stats => stats::run(open, context),
         CacheCommand::Gc { max_size, max_age } => {
-            reduced(store.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)
+            reduced(open()?.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)
         }
-        CacheCommand::Clear => reduced(store.clear().map_err(|error| ErrorReport::of(&error))?.into(), context),
-        CacheCommand::Verify => verify(&store, context),
+        CacheCommand::Clear => reduced(open()?.clear().map_err(|error| ErrorReport::of(&error))?.into(), context),
+        CacheCommand::Verify => verify(&open()?, context),
     }
 }
 
@@ -108,7 +118,7 @@ fn verify(store: &Store, context: &Context) -> Result<ExitCode, ErrorReport> {
 }
 
 /// Reads a size: a number and `B`, `KB`, `MB`, `GB`, `TB` or `KiB`, `MiB`, `GiB`, `TiB`.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 10] = [
         ("", 1),
         ("b", 1),

@@ -30,6 +30,7 @@ pub(crate) fn run(context: &Context) -> Result<ExitCode, ErrorReport> {
         ("workspace", settings.workspace),
         ("packages", format!("{}, found by {}", settings.packages, settings.managers.join(", "))),
         ("cache", format!("{}, at most {}", settings.cache_dir, bytes(settings.cache_max_size))),
+        ("remote", settings.remote_cache.unwrap_or_else(|| "none".to_owned())),
         ("jobs", jobs),
         ("keep going", if settings.keep_going { "yes" } else { "no" }.to_owned()),
         ("sandbox", settings.sandbox),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod bitbake;
 mod build;
 mod cache;
@@ -25,6 +26,7 @@ use buildnet_daemon::ErrorReport;
 use clap::Subcommand;
 
 pub(crate) use bitbake::front as bitbake_front;
+pub(crate) use start::under_its_name as under_the_daemons_name;
 
 use crate::context::Context;
 
@@ -43,6 +45,7 @@ pub(crate) enum Command {
     History(history::HistoryArgs),
     Report(report::ReportArgs),
     Cache(cache::CacheArgs),
+    Bench(bench::BenchArgs),
     Clean(clean::CleanArgs),
     Start(start::StartArgs),
     Stop(stop::StopArgs),
@@ -68,6 +71,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, Error
         Command::History(args) => history::run(args, context),
         Command::Report(args) => report::run(&args, context),
         Command::Cache(args) => cache::run(&args, context),
+        Command::Bench(args) => bench::run(&args, context),
         Command::Clean(_) => clean::run(context),
         Command::Start(args) => start::run(&args, context),
         Command::Stop(args) => stop::run(args, context),

@@ -1,11 +1,13 @@
 //! `buildnet watch`.
 
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::service::Service;
+use buildnet_daemon::client::Daemon;
+use buildnet_daemon::service::{Line, Service};
 use clap::Args;
 
 use super::build::{TaskOptions, request};
@@ -17,6 +19,9 @@ use crate::{local, run};
 
 /// Editors and version control write several files at a time: a build waits until it has been quiet this long.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// How long to wait before a daemon that is not there is looked for again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Build again whenever a file changes
 #[derive(Clone, Debug, Args)]
@@ -38,6 +43,10 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
     Signals::take()
         .map_err(|error| ErrorReport::internal("cannot take signals").because(&error))?
         .forward(sender.clone());
+    if context.use_daemon {
+        let (daemon, sender) = (context.daemon.clone(), sender.clone());
+        std::thread::spawn(move || follow_daemon(&daemon, &sender));
+    }
     let runtime = run::runtime()?;
     let service = local::service(context, true);
     let mut request = request(args.task, args.packages, &args.options, context);
@@ -68,8 +77,12 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
             };
             let _ = tokio::task::block_in_place(|| changes.send(input));
         });
-        let next =
-            inputs.iter().find(|input| matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_))));
+        let next = inputs.iter().find(|input| {
+            if let Input::Line(line) = input {
+                tell(line, &context);
+            }
+            matches!(input, Input::Changed | Input::Interrupt | Input::Ended(Err(_)))
+        });
         waiter.abort();
         match next {
             Some(Input::Changed) => {}
@@ -79,6 +92,34 @@ pub(crate) fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, ErrorR
     }
     runtime.block_on(service.shut_down(false));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what came while nothing was built: warnings of a daemon.
+fn tell(line: &Line, context: &Context) {
+    if context.show() == Show::Json {
+        let _ = crate::output::print_json(line);
+    } else {
+        eprint!("{}", context.teller.tell(line));
+    }
+}
+
+/// Passes on what a daemon warns of, from when it is there, for as long as somebody listens.
+fn follow_daemon(daemon: &Daemon, sender: &SyncSender<Input>) {
+    loop {
+        match daemon.notices() {
+            Ok(Some(notices)) => {
+                for event in notices.map_while(Result::ok) {
+                    if sender.send(Input::Line(Line::Event(Arc::new(event)))).is_err() {
+                        return;
+                    }
+                }
+            }
+            Ok(None) => {}
+            // It lets us build here, but does not talk to us.
+            Err(_) => return,
+        }
+        std::thread::sleep(AGAIN);
+    }
 }
 
 /// Waits for a change, and until it has been quiet for a while.

@@ -1,5 +1,7 @@
 //! `buildnet why`.
 
+mod actions;
+
 use std::process::ExitCode;
 
 use buildnet_daemon::ErrorReport;
@@ -20,17 +22,21 @@ use crate::terminal::text::clean;
 use crate::time::{ago, now_ms};
 use crate::{run, workspace};
 
-/// Say why a task would run, or why it ran last
+/// Say why a task would run, or why it ran last, or how two actions differ
 ///
-/// Names what differs from the last run: files, variables, the command, programs, the outputs of dependencies.
+/// Names what differs from the last run: files, variables, the command, programs, the outputs of dependencies. For a client of the Remote
+/// Execution API it names what differs between two of its actions: arguments, variables, platform, outputs, input files.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  buildnet why api             why `api:build` would run, or ran\n  buildnet why api:test"
+    after_help = "Examples:\n  buildnet why api             why `api:build` would run, or ran\n  buildnet why api:test\n  \
+                  buildnet why --action 4f2a…/142 --other 9bc0…/142 --remote grpc://cache:9876/main"
 )]
 pub(crate) struct WhyArgs {
     /// The package, or `package:task`
-    #[arg(value_name = "PACKAGE[:TASK]")]
-    package: String,
+    #[arg(value_name = "PACKAGE[:TASK]", required_unless_present = "action", conflicts_with = "action")]
+    package: Option<String>,
+    #[command(flatten)]
+    actions: actions::ActionArgs,
 }
 
 /// How a task stands.
@@ -78,11 +84,12 @@ struct Answer {
 }
 
 pub(crate) fn run(args: &WhyArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
+    let Some(package) = &args.package else { return actions::run(&args.actions, context) };
     let workspace = workspace::load(context)?;
-    let wanted = Request { task: "build".to_owned(), packages: vec![args.package.clone()] };
+    let wanted = Request { task: "build".to_owned(), packages: vec![package.clone()] };
     let task = workspace.requested(&wanted).map_err(|errors| ErrorReport::of(&errors))?;
     let task = task.into_iter().next().ok_or_else(|| ErrorReport::internal("no task was found"))?;
-    let options = TaskOptions { force: false, keep_going: true, jobs: None, dry_run: true, trace_inputs: false };
+    let options = TaskOptions { keep_going: true, dry_run: true, ..TaskOptions::default() };
     let request =
         BuildRequest { compact: true, ..request("build".to_owned(), vec![task.to_string()], &options, context) };
     let mut pending = pending(&run::gather(request, context)?)?;

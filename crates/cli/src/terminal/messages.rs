@@ -111,7 +111,13 @@ impl Teller {
                     return String::new();
                 }
                 let mark = self.style.paint(Ink::Good, self.style.check());
-                self.row(task, &mark.to_string(), tier.name(), Style::tier_ink(tier), &why(task))
+                let why = why(task);
+                let note = match (task.remote, why.is_empty()) {
+                    (false, _) => why,
+                    (true, true) => "remote".to_owned(),
+                    (true, false) => format!("remote; {why}"),
+                };
+                self.row(task, &mark.to_string(), tier.name(), Style::tier_ink(tier), &note)
             }
             (TaskOutcome::Skipped | TaskOutcome::Cancelled, _) if self.verbosity < Verbosity::Verbose => String::new(),
             (TaskOutcome::Skipped, _) => self.row(task, " ", "skipped", Ink::Dim, ""),

@@ -139,6 +139,7 @@ fn summary(name: &str, tier: Tier, duration_ms: u64) -> TaskSummary {
         reason: None,
         usage: TaskUsage::default(),
         attempts: 1,
+        remote: false,
         dependencies: Vec::new(),
     }
 }

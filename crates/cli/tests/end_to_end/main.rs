@@ -8,4 +8,5 @@ mod faults;
 mod kills;
 mod layers;
 mod npm_workspace;
+mod remote_cache;
 mod support;

@@ -4,11 +4,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use buildnet_event::{Event, EventKind, Level};
+use buildnet_reapi::TlsOptions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ClientError;
 use super::http::{Response, write_request};
+use super::tls::Wire;
 use crate::error::ErrorReport;
 use crate::server::routes::status::Health;
 use crate::server::{VERSION_HEADER, peer};
@@ -31,12 +34,20 @@ const MAX_LINE: u64 = 4 << 20;
 pub struct Daemon {
     address: SocketAddr,
     token: Option<String>,
+    tls: Option<TlsOptions>,
 }
 
 impl Daemon {
     /// A daemon at `address`, which may or may not be there.
     pub fn at(address: SocketAddr, token: Option<String>) -> Self {
-        Self { address, token }
+        Self { address, token, tls: None }
+    }
+
+    /// The same, spoken to over TLS. A daemon on this machine is spoken to without, whatever it asks of others.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Where it listens.
@@ -45,7 +56,7 @@ impl Daemon {
     }
 
     /// Connects; none if nothing listens there.
-    fn connect(&self) -> Result<Option<TcpStream>, ClientError> {
+    fn connect(&self) -> Result<Option<Wire>, ClientError> {
         let stream = match TcpStream::connect_timeout(&self.address, CONNECT) {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
@@ -60,7 +71,11 @@ impl Daemon {
             return Err(ClientError::OtherUser { address: self.address, user });
         }
         stream.set_nodelay(true).map_err(|source| self.lost(source))?;
-        Ok(Some(stream))
+        let wire = match &self.tls {
+            None => Wire::Plain(stream),
+            Some(tls) => Wire::encrypt(stream, self.address, tls).map_err(|source| self.lost(source))?,
+        };
+        Ok(Some(wire))
     }
 
     fn lost(&self, source: io::Error) -> ClientError {
@@ -114,7 +129,12 @@ impl Daemon {
     fn report_of(&self, mut response: Response) -> ErrorReport {
         let status = response.status;
         let text = response.text(1 << 20).unwrap_or_default();
-        let strange = || ErrorReport::internal(format!("the daemon at {} answered {status}: {text}", self.address));
+        let strange = || match status {
+            // The caches speak in plain text.
+            401 | 403 => ErrorReport::user(format!("the daemon at {} refuses it: {text}", self.address))
+                .with_hint("Put a token whose role allows it into BUILDNET_TOKEN."),
+            _ => ErrorReport::internal(format!("the daemon at {} answered {status}: {text}", self.address)),
+        };
         serde_json::from_str(&text).unwrap_or_else(|_| strange())
     }
 
@@ -146,6 +166,14 @@ impl Daemon {
         serde_json::from_str(&text).map_err(|error| self.stranger(error.to_string()))
     }
 
+    /// Listens to what the daemon tells of itself from now on; none if nothing listens.
+    pub fn notices(&self) -> Result<Option<Notices>, ClientError> {
+        let Some(response) = self.send("GET", "/events", "text/event-stream", b"")? else { return Ok(None) };
+        response.stream().set_read_timeout(None).map_err(|source| self.lost(source))?;
+        let reader: Box<dyn Read + Send> = Box::new(response.into_reader());
+        Ok(Some(Notices { address: self.address, reader: BufReader::new(reader) }))
+    }
+
     /// Asks for a build; none if nothing listens.
     pub fn build(&self, request: &BuildRequest) -> Result<Option<Lines>, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.stranger(error.to_string()))?;
@@ -155,6 +183,35 @@ impl Daemon {
         let id = response.header("x-build-id").unwrap_or_default().to_owned();
         let reader: Box<dyn Read + Send> = Box::new(response.into_reader());
         Ok(Some(Lines { id, address: self.address, reader: BufReader::new(reader) }))
+    }
+}
+
+/// What a daemon tells of itself, as it comes.
+pub struct Notices {
+    address: SocketAddr,
+    reader: BufReader<Box<dyn Read + Send>>,
+}
+
+impl Iterator for Notices {
+    type Item = Result<Event, ClientError>;
+
+    /// The next warning; none when the daemon has ended.
+    fn next(&mut self) -> Option<Self::Item> {
+        let lost = |source| ClientError::Connection { address: self.address, source };
+        loop {
+            let mut text = Vec::new();
+            match (&mut self.reader).take(MAX_LINE).read_until(b'\n', &mut text) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(Err(lost(error))),
+            }
+            // Server-sent events: only the lines with data matter, and of these the daemon's own warnings.
+            let Some(data) = text.strip_prefix(b"data:") else { continue };
+            let Ok(event) = serde_json::from_slice::<Event>(data) else { continue };
+            if event.build.is_none() && matches!(event.kind, EventKind::Notice { level: Level::Warning, .. }) {
+                return Some(Ok(event));
+            }
+        }
     }
 }
 

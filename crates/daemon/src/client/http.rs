@@ -2,7 +2,8 @@
 //! has a length or is chunked.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+
+use super::tls::Wire;
 
 /// Longest response header that is read, in bytes.
 const MAX_HEAD: u64 = 64 << 10;
@@ -31,7 +32,7 @@ pub fn write_request(
 
 /// A response whose body is read as it comes.
 #[derive(Debug)]
-pub struct Response<R = TcpStream> {
+pub struct Response<R = Wire> {
     /// Status code.
     pub status: u16,
     /// Names in lower case, with their values.

@@ -6,6 +6,7 @@
 pub mod daemon;
 pub mod error;
 pub mod http;
+pub mod tls;
 
-pub use daemon::{Daemon, Lines};
+pub use daemon::{Daemon, Lines, Notices};
 pub use error::ClientError;

@@ -1,29 +1,36 @@
-//! Connections: how many, how long, and how they end.
+//! Connections: how many, how long, with or without TLS, and how they end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::serve::Listener;
+use buildnet_reapi::ClientCertificate;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::crowd::{Crowd, Seat};
 use super::guard::Ends;
-
-/// Connections served at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
+use super::tls::{self, Tls};
 
 /// A client that has not sent a request's header after this long is dropped. Also bounds how long a connection stays idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// First byte of a TLS connection: the content type of a handshake (RFC 8446, section 5.1). No method of HTTP begins with it.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// Largest header, in bytes.
 const MAX_HEADER: usize = 64 << 10;
@@ -31,27 +38,57 @@ const MAX_HEADER: usize = 64 << 10;
 /// How long clients may take to read what is left when the daemon stops.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Bounds and encryption of connections.
+#[derive(Clone)]
+pub struct ConnectionOptions {
+    /// Connections served at once; a further one takes the place of the one without a request that has been quiet for longest, and
+    /// waits in the kernel's queue where all have requests.
+    pub connections: usize,
+    /// Requests served at once on one connection (HTTP/2); further ones wait at the client.
+    pub requests_per_connection: u32,
+    /// TLS, which every client must use that is not on this machine.
+    pub tls: Option<Tls>,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        Self { connections: 1024, requests_per_connection: 256, tls: None }
+    }
+}
+
 /// Serves until `stop` is cancelled, then lets requests in flight end.
-pub async fn serve(mut listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    mut listener: TcpListener,
+    router: Router,
+    options: ConnectionOptions,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let local = TcpListener::local_addr(&listener)?;
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    if options.tls.is_none() && !is_loopback(local) {
+        tracing::warn!("without TLS tokens can be read on the network; --tls-cert and --tls-key turn it on");
+    }
+    let crowd = Crowd::new(options.connections.max(1));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
             // Waits and tries again when file descriptors run out.
-            (slot, Listener::accept(&mut listener).await)
+            let accepted = Listener::accept(&mut listener).await;
+            (crowd.enter().await, accepted)
         };
-        let (slot, (stream, peer)) = tokio::select! {
+        let (seat, (stream, peer)) = tokio::select! {
             accepted = accepted => accepted,
             () = stop.cancelled() => break,
         };
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let serving = attend(stream, router.clone(), Ends { local, peer }, graceful.watcher());
+        let seat = Arc::new(seat);
+        let (router, options, watcher) = (router.clone(), options.clone(), graceful.watcher());
+        let serving = attend(stream, router, Ends { local, peer }, options, Arc::clone(&seat), watcher);
         tokio::spawn(async move {
-            serving.await;
-            drop(slot);
+            tokio::select! {
+                () = serving => {}
+                () = seat.ended(HEADER_TIMEOUT) => tracing::debug!(%peer, "a connection that is quiet or slow is closed"),
+            }
         });
     }
     drop(listener);
@@ -60,7 +97,65 @@ pub async fn serve(mut listener: TcpListener, router: Router, stop: Cancellation
 }
 
 /// Serves one connection to its end.
-async fn attend(stream: TcpStream, router: Router, ends: Ends, watcher: Watcher) {
+async fn attend(
+    stream: TcpStream,
+    router: Router,
+    ends: Ends,
+    options: ConnectionOptions,
+    seat: Arc<Seat>,
+    watcher: Watcher,
+) {
+    let requests = options.requests_per_connection;
+    let Some(tls) = &options.tls else {
+        return converse(stream, router, ends, None, requests, seat, watcher).await;
+    };
+    match speaks_tls(&stream).await {
+        Some(true) => {}
+        // What passes between processes of one machine needs no secrecy from it; tokens are asked for all the same.
+        Some(false) if is_loopback(ends.peer) => {
+            return converse(stream, router, ends, None, requests, seat, watcher).await;
+        }
+        Some(false) => {
+            tracing::debug!(peer = %ends.peer, "connection without TLS refused");
+            return;
+        }
+        None => return,
+    }
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificate = tls::shown(stream.get_ref().1);
+            converse(stream, router, ends, certificate, requests, seat, watcher).await;
+        }
+        Ok(Err(error)) => tracing::debug!(peer = %ends.peer, %error, "no TLS agreed on"),
+        Err(_) => tracing::debug!(peer = %ends.peer, "no TLS agreed on in time"),
+    }
+}
+
+/// Whether a client begins with TLS, without taking anything from its stream; none when it is gone or says nothing.
+async fn speaks_tls(stream: &TcpStream) -> Option<bool> {
+    let mut first = [0];
+    match tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => Some(first[0] == TLS_HANDSHAKE),
+        _ => None,
+    }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 over a connection.
+async fn converse<S>(
+    stream: S,
+    router: Router,
+    ends: Ends,
+    certificate: Option<ClientCertificate>,
+    requests: u32,
+    seat: Arc<Seat>,
+    watcher: Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
     builder
@@ -68,11 +163,18 @@ async fn attend(stream: TcpStream, router: Router, ends: Ends, watcher: Watcher)
         .timer(TokioTimer::new())
         .keep_alive_interval(HEADER_TIMEOUT)
         .keep_alive_timeout(HEADER_TIMEOUT)
+        .max_concurrent_streams(requests)
         .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);
-        router.call(request)
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        request.extensions_mut().insert(seat.hangup().clone());
+        let underway = seat.request();
+        let answer = router.call(request);
+        async move { answer.await.map(|response| underway.until_sent(response)) }
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(served).await {

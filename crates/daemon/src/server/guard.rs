@@ -4,14 +4,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use buildnet_reapi::{ClientCertificate, Role};
 
 use super::reply::Refusal;
 use super::state::App;
 use super::{VERSION_HEADER, peer};
 use crate::error::ErrorReport;
+
+/// What every holder of a token may look at.
+const OPEN_TO_READERS: [&str; 4] = ["/status", "/metrics", "/openapi.json", "/cache/stats"];
 
 /// Both ends of the connection that a request came on.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +30,10 @@ pub struct Ends {
 ///
 /// - `Host` must be a loopback name on a loopback address: a page whose own name was rebound to 127.0.0.1 sends its own.
 /// - `Origin`, which browsers send with what scripts and forms ask for, must be the daemon itself.
-/// - The token must be right where there is one; else the peer must be a process of the same user or of root.
+/// - Where tokens or certificates are asked for, one must be shown whose role allows what is asked; else the peer must be a process of
+///   the same user or of root.
 pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let ends = request.extensions().get::<Ends>().copied();
-    let mut response = match check(&app, request.uri().path(), request.headers(), ends) {
+    let mut response = match check(&app, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -41,16 +45,23 @@ pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Resp
 /// check them themselves, since each has its own way to carry one.
 pub async fn guard_caches(State(app): State<App>, request: Request, next: Next) -> Response {
     let ends = request.extensions().get::<Ends>().copied();
-    let passed = keep_browsers_out(&app, request.headers())
-        .and_then(|()| if app.access().needs_token() { Ok(()) } else { same_user(&app, ends) });
-    match passed {
+    let administers = request.uri().path().starts_with("/cache/");
+    let passed = keep_browsers_out(&app, &request)
+        .and_then(|()| if app.access().is_local() { same_user(&app, ends) } else { Ok(()) });
+    let mut response = match passed {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
+    };
+    if administers {
+        // Asked by `buildnet`, which looks whom it talks to.
+        response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(crate::VERSION));
     }
+    response
 }
 
-fn check(app: &App, path: &str, headers: &HeaderMap, ends: Option<Ends>) -> Result<(), Refusal> {
-    keep_browsers_out(app, headers)?;
+fn check(app: &App, request: &Request) -> Result<(), Refusal> {
+    let (path, headers) = (request.uri().path(), request.headers());
+    keep_browsers_out(app, request)?;
     let access = app.access();
     if path == "/health" {
         return Ok(());
@@ -60,30 +71,40 @@ fn check(app: &App, path: &str, headers: &HeaderMap, ends: Option<Ends>) -> Resu
         let report = ErrorReport::environment(format!("this daemon is version {}", crate::VERSION));
         return Err(Refusal::new(StatusCode::CONFLICT, report));
     }
-    if access.needs_token() {
-        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if !access.admits(authorization) {
-            let report = ErrorReport::user("a token is needed").with_hint(
-                "Send it as \"Authorization: Bearer TOKEN\"; the buildnet program takes it from BUILDNET_TOKEN.",
-            );
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, report));
-        }
+    if access.is_local() {
+        return same_user(app, request.extensions().get::<Ends>().copied());
+    }
+    let Some(identity) = access.identify(headers, request.extensions().get::<ClientCertificate>()) else {
+        let report = ErrorReport::user("a token is needed").with_hint(
+            "Send it as \"Authorization: Bearer TOKEN\"; the buildnet program takes it from BUILDNET_TOKEN.",
+        );
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, report));
+    };
+    // Whoever builds runs commands, and what builds print may be anything: that is for administrators of everything.
+    let open = request.method() == Method::GET && OPEN_TO_READERS.contains(&path);
+    if open || (identity.role == Role::Admin && identity.covers_all()) {
         return Ok(());
     }
-    same_user(app, ends)
+    let message =
+        format!("`{}` has the role {}, and this needs admin for all instances", identity.name, identity.role.name());
+    Err(forbidden(&message))
 }
 
-fn keep_browsers_out(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
-    let access = app.access();
+fn keep_browsers_out(app: &App, request: &Request) -> Result<(), Refusal> {
+    let (access, headers) = (app.access(), request.headers());
+    // HTTP/2 has `:authority` instead.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
     let loopback = access.listen().ip().is_loopback();
-    // HTTP/2 has `:authority` instead, which browsers do not speak without TLS.
     if loopback && host.is_some_and(|host| !is_loopback_name(host)) {
         return Err(forbidden("the Host header names another machine"));
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let own =
-            origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(|o| Some(o) == host);
+        let origin = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
+        let own = origin.is_some() && origin == host;
         if !own {
             return Err(forbidden("requests of other origins are refused"));
         }
@@ -95,14 +116,17 @@ fn keep_browsers_out(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn same_user(app: &App, ends: Option<Ends>) -> Result<(), Refusal> {
-    if let Some(Ends { local, peer }) = ends
-        && let Some(user) = peer::owner_of_connection(peer, local)
-        && user != app.user()
-        && user != 0
-    {
-        return Err(forbidden("this daemon belongs to another user"));
+    match ends {
+        Some(ends) if !is_same_user(app, ends) => Err(forbidden("this daemon belongs to another user")),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether a client may connect where no tokens are asked for: not when the kernel says that it belongs to another user than us or
+/// root. Where there are tokens they decide.
+pub(super) fn is_same_user(app: &App, Ends { local, peer }: Ends) -> bool {
+    !app.access().is_local()
+        || peer::owner_of_connection(peer, local).is_none_or(|user| user == app.user() || user == 0)
 }
 
 fn forbidden(message: &str) -> Refusal {

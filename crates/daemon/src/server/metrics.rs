@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use buildnet_event::{BuildOutcome, Bus, Event, EventKind, TaskOutcome, Tier};
 use buildnet_reapi::CacheService;
+use buildnet_reapi::metrics::Traffic;
 use parking_lot::Mutex;
 
 /// Upper bounds of the duration histogram's buckets, in seconds.
@@ -80,6 +81,11 @@ impl Metrics {
     pub fn serve_caches(&self, service: CacheService) {
         // Served once in a process.
         let _ = self.caches.set(service);
+    }
+
+    /// What clients of the cache protocols asked for; none while they are not served.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.caches.get().map(|caches| caches.metrics().traffic())
     }
 
     /// Counts one event.
@@ -238,7 +244,7 @@ pub fn resident_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use buildnet_event::{TaskName, TaskSummary, TaskUsage, TierCounts};
+    use buildnet_event::{TaskName, TaskSummary, TierCounts};
 
     use super::*;
 
@@ -247,22 +253,12 @@ mod tests {
     }
 
     fn finished(tier: Tier, execution_us: u64) -> Event {
+        let summary = TaskSummary::new(TaskName::new("a", "build"), Vec::new());
         event(EventKind::TaskFinished(Box::new(TaskSummary {
-            task: TaskName::new("a", "build"),
-            outcome: TaskOutcome::Success,
             tier: Some(tier),
             duration_us: execution_us,
             execution_us,
-            key: None,
-            exit_code: None,
-            error: None,
-            hint: None,
-            log_path: None,
-            log_tail: None,
-            reason: None,
-            usage: TaskUsage::default(),
-            attempts: 0,
-            dependencies: Vec::new(),
+            ..summary
         })))
     }
 

@@ -15,6 +15,12 @@ pub struct BuildRequest {
     /// The cache directory that must be used; none for whichever there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_dir: Option<String>,
+    /// The remote cache to use; empty for none, absent for the configured one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_cache: Option<String>,
+    /// Whether to send results to it; absent for what is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_upload: Option<bool>,
     /// The task of the pipeline, such as `build` or `test`.
     pub task: String,
     /// Names of the packages; empty for all.
@@ -43,6 +49,8 @@ impl Default for BuildRequest {
         Self {
             workspace: String::new(),
             cache_dir: None,
+            remote_cache: None,
+            remote_upload: None,
             task: "build".to_owned(),
             packages: Vec::new(),
             force: false,
@@ -71,6 +79,8 @@ impl BuildRequest {
             ("--trace-inputs", self.trace_inputs),
         ];
         words.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| (*flag).to_owned()));
+        words.extend(self.remote_cache.as_ref().map(|address| format!("--remote-cache={address}")));
+        words.extend(self.remote_upload.map(|upload| format!("--remote-upload={upload}")));
         words.extend(self.jobs.map(|jobs| format!("--jobs={jobs}")));
         words.extend(self.packages.iter().cloned());
         words.join(" ")

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use buildnet_event::{BuildId, Bus, Event, EventKind, Lagged, Subscription, TaskOutcome, Tier};
+use buildnet_event::{BuildId, Bus, Event, EventKind, Lagged, Level, Subscription, TaskOutcome, Tier};
 use tokio::sync::watch;
 
 use super::flight::{Ending, Listener};
@@ -99,6 +99,11 @@ impl BuildStream {
                     self.ready.push_back(Line::Event(event));
                 }
             },
+            // A warning about the daemon itself concerns whoever watches it.
+            Ok(event) if event.build.is_none() && is_warning(&event) => {
+                self.flush_instants();
+                self.ready.push_back(Line::Event(event));
+            }
             Ok(_) => {}
             Err(Lagged { missed }) => self.ready.push_back(Line::Note(Note::Gap { missed })),
         }
@@ -110,6 +115,10 @@ impl BuildStream {
             self.instants = 0;
         }
     }
+}
+
+fn is_warning(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Notice { level: Level::Warning, .. })
 }
 
 /// How many tasks an event says were instant, if that is all it says.

@@ -13,13 +13,11 @@ use std::time::Duration;
 use buildnet_cas::Store;
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
-use buildnet_daemon::server::{Access, App, router, serve};
+use buildnet_daemon::server::{Access, AccessOptions, App, ConnectionOptions, router, serve};
 use buildnet_daemon::service::local::{open_history, open_store};
 use buildnet_daemon::service::{BuildRequest, Job, Service, ServiceOptions, Workbench};
 use buildnet_engine::build::{ActionSpec, EnvSource, Plan};
-use buildnet_event::{
-    BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskOutcome, TaskSummary, TaskUsage, Tier, TierCounts,
-};
+use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, TaskName, TaskSummary, Tier, TierCounts};
 use buildnet_history::HistoryStore;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -111,21 +109,10 @@ impl Workbench for Bench {
 
 fn instant(task: &TaskName) -> TaskSummary {
     TaskSummary {
-        task: task.clone(),
-        outcome: TaskOutcome::Success,
         tier: Some(Tier::Instant),
         duration_us: 10,
         execution_us: 100,
-        key: None,
-        exit_code: None,
-        error: None,
-        hint: None,
-        log_path: None,
-        log_tail: None,
-        reason: None,
-        usage: TaskUsage::default(),
-        attempts: 0,
-        dependencies: Vec::new(),
+        ..TaskSummary::new(task.clone(), Vec::new())
     }
 }
 
@@ -146,10 +133,11 @@ pub async fn start(bench: Bench, token: Option<&str>) -> Running {
     let options = ServiceOptions { event_capacity: 64, default_workspace: Some("/w".into()) };
     let service = Service::new(bench, options);
     let stop = CancellationToken::new();
-    let access = Access::new(address, token.map(str::to_owned)).unwrap();
+    let options = AccessOptions { token: token.map(str::to_owned), ..AccessOptions::default() };
+    let access = Access::new(address, options).unwrap();
     let app = App::new(service.clone(), access, stop.clone());
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
-    tokio::spawn(serve(listener, router(app), stop.clone()));
+    tokio::spawn(serve(listener, router(app), ConnectionOptions::default(), stop.clone()));
     Running { address, daemon: Daemon::at(address, token.map(str::to_owned)), service, stop }
 }
 

@@ -33,6 +33,14 @@ pub(super) struct Assembled {
     pub(super) mounts: Vec<HostMount>,
 }
 
+impl Assembled {
+    /// What says what was run: the `Action` and its `Command`, for whoever looks into a shared cache.
+    pub(super) fn description(&self) -> Vec<Digest> {
+        // They are the last of the blobs.
+        self.blobs.iter().rev().take(2).map(|(digest, _)| *digest).collect()
+    }
+}
+
 /// What a task sees of all that it depends on, directly or not.
 #[derive(Debug, Default)]
 pub(super) struct Upstream {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
 use super::keys::{IdentityKey, PlacementKey, SourcesKey, SpecKey, TaskKey, ToolKey, VariableKey};
+use super::remote;
 use super::session::{BuildOptions, Session};
 use super::sources::FileSet;
 use super::spec::Plan;
@@ -267,9 +268,13 @@ impl Builder {
                 session.notice(Level::Warning, format!("the state cannot be saved: {error}"), None);
             }
         }
+        let cancelled = cancel.is_cancelled();
+        if let Some(remote) = &session.options.remote {
+            remote::settle(remote, &session, &cancel).await;
+        }
         let progress = session.progress();
         let counts = progress.counts;
-        let outcome = if cancel.is_cancelled() {
+        let outcome = if cancelled {
             BuildOutcome::Cancelled
         } else if internal.is_some() || progress.environment_failed {
             BuildOutcome::Error

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod limit;
 mod log;
+mod remote;
 mod run;
 mod session;
 pub mod sources;
@@ -20,6 +21,7 @@ mod trace;
 
 pub use builder::{BuildReport, Builder, Changes};
 pub use error::BuildError;
+pub use remote::{Pending, RemoteCache};
 pub use session::BuildOptions;
 pub use spec::{ActionSpec, EnvSource, HostInput, InputGroup, Plan, SandboxMode};
 pub use table::TaskState;

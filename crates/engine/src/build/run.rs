@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use buildnet_digest::{Diagnostic, DigestFunction, ErrorCategory, protobuf, reapi};
+use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory, protobuf, reapi};
 use buildnet_event::{EventKind, Level, TaskName, TaskSummary, TaskUsage, Tier};
 use buildnet_executor::{
     CancelHandle, Executed, Execution, ExecutorError, HostMount, Limits, Mode, Outputs, StateDir, Status, place,
@@ -29,6 +29,8 @@ const PIECE: usize = 64 * 1024;
 pub(super) struct Done {
     pub(super) outputs: Arc<Outputs>,
     pub(super) tier: Tier,
+    /// Whether the result came from the remote cache.
+    pub(super) remote: bool,
     /// How long the command ran, now or when the cache was filled, in microseconds.
     pub(super) execution_us: u64,
 }
@@ -45,10 +47,7 @@ pub(super) async fn run(
     summary: &mut TaskSummary,
 ) -> Result<Done, BuildError> {
     if spec.cache && !session.forced(task) {
-        let (session, task) = (Arc::clone(session), task.clone());
-        let action = assembled.digest;
-        let lookup = tokio::task::spawn_blocking(move || restore(&session, &task, &action));
-        if let Some((done, log_path)) = lookup.await.map_err(|_| BuildError::Interrupted)?? {
+        if let Some((done, log_path)) = look(task, spec, session, &assembled.digest, &cancel).await? {
             summary.log_path = log_path;
             return Ok(done);
         }
@@ -122,18 +121,60 @@ fn salt(task: &TaskName) -> u64 {
     hasher.finish()
 }
 
+/// A result with the path of its log.
+type Restored = (Done, Option<String>);
+
+/// Asks the local cache, then the remote one.
+async fn look(
+    task: &TaskName,
+    spec: &ActionSpec,
+    session: &Arc<Session>,
+    action: &Digest,
+    cancel: &CancellationToken,
+) -> Result<Option<Restored>, BuildError> {
+    let lookup = || {
+        let (session, task, action, declared) = (Arc::clone(session), task.clone(), *action, spec.outputs.clone());
+        async move {
+            let lookup = tokio::task::spawn_blocking(move || restore(&session, &task, &action, &declared));
+            lookup.await.map_err(|_| BuildError::Interrupted)?
+        }
+    };
+    let found = lookup().await?;
+    let Some(remote) = session.options.remote.as_ref().filter(|_| found.is_none() && !session.options.dry_run) else {
+        return Ok(found);
+    };
+    let fetched = tokio::select! {
+        fetched = remote.fetch(session.executor.store(), action) => fetched,
+        () = cancel.cancelled() => return Err(BuildError::Cancelled),
+    };
+    if !fetched {
+        return Ok(None);
+    }
+    let found = lookup().await?;
+    Ok(found.map(|(done, log_path)| (Done { remote: true, ..done }, log_path)))
+}
+
 /// The result of the action if the cache has it, with its outputs placed and its log replayed.
 fn restore(
     session: &Session,
     task: &TaskName,
-    action: &buildnet_digest::Digest,
-) -> Result<Option<(Done, Option<String>)>, BuildError> {
+    action: &Digest,
+    declared: &[String],
+) -> Result<Option<Restored>, BuildError> {
     let store = session.executor.store();
     let Some(result) = store.action_result(action)? else { return Ok(None) };
     let Some(outputs) = Outputs::from_result(store, &result)? else { return Ok(None) };
+    // Others write to a cache as well: what they say must not reach beyond what this task may write.
+    if let Some(path) = outputs.undeclared(declared)? {
+        let text = format!("the cached result of {task} names `{path}`, which is none of its outputs; it is not used");
+        let hint = "find out who wrote it to the cache: `buildnet cache verify` shows whether the cache is damaged";
+        session.notice(Level::Warning, text, Some(hint.to_owned()));
+        return Ok(None);
+    }
     if session.options.dry_run {
         let execution_us = execution_time(&result);
-        return Ok(Some((Done { outputs: Arc::new(outputs), tier: Tier::Cached, execution_us }, None)));
+        let done = Done { outputs: Arc::new(outputs), tier: Tier::Cached, remote: false, execution_us };
+        return Ok(Some((done, None)));
     }
     let previous = session.table.with(task, |state| state.and_then(|state| state.placed.clone()));
     let placed = match place(store, session.root(), &outputs, previous.as_ref(), &|_| None) {
@@ -144,7 +185,7 @@ fn restore(
     session.table.update(task, |state| state.placed = Some(placed));
     let mut log_path = None;
     if let Some(digest) = &result.stdout_digest
-        && let Ok(digest) = buildnet_digest::Digest::from_reapi(DigestFunction::Blake3, digest)
+        && let Ok(digest) = Digest::from_reapi(DigestFunction::Blake3, digest)
         && digest.size() > 0
         && let Some(text) = store.read(&digest)?
     {
@@ -156,7 +197,8 @@ fn restore(
         log_path = Some(log.path().display().to_string());
     }
     let execution_us = execution_time(&result);
-    Ok(Some((Done { outputs: Arc::new(outputs), tier: Tier::Cached, execution_us }, log_path)))
+    let done = Done { outputs: Arc::new(outputs), tier: Tier::Cached, remote: false, execution_us };
+    Ok(Some((done, log_path)))
 }
 
 fn execution(
@@ -231,6 +273,7 @@ async fn attempt_once(
     let job = {
         let (session, task, execution) = (Arc::clone(session), task.clone(), execution.clone());
         let (action, blobs) = (assembled.digest, assembled.blobs.clone());
+        let described = assembled.description();
         tokio::task::spawn_blocking(move || {
             let mut log = TaskLog::create(&session.logs, &task);
             let started = SystemTime::now();
@@ -254,6 +297,9 @@ async fn attempt_once(
                         stored?;
                     }
                     session.executor.store().put_action_result(&action, &result)?;
+                    if let Some(remote) = &session.options.remote {
+                        remote.publish(session.executor.store(), &action, &result, described);
+                    }
                 }
                 let previous = session.table.with(&task, |state| state.and_then(|state| state.placed.clone()));
                 let placed = executed.place(&session.executor, previous.as_ref())?;
@@ -279,7 +325,7 @@ async fn attempt_once(
         let (outputs, execution_us) = (Arc::new(std::mem::take(&mut executed.outputs)), executed.usage.wall_us);
         // Removing the execution root takes as long as making it; the next command need not wait for that.
         tokio::task::spawn_blocking(move || drop(executed));
-        return Ok(Done { outputs, tier, execution_us });
+        return Ok(Done { outputs, tier, remote: false, execution_us });
     }
     summary.log_tail = Some(tail);
     if let Status::Exited(code) = executed.status {

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::error::BuildError;
 use super::limit::Limit;
+use super::remote::RemoteCache;
 use super::sources::HashCache;
 use super::spec::{ActionSpec, Plan};
 use super::table::Table;
@@ -44,6 +45,8 @@ pub struct BuildOptions {
     pub expected_us: HashMap<TaskName, u64>,
     /// What the build was asked with, as a user would type it.
     pub command: String,
+    /// The cache to ask for what the local one has not, and to send results to.
+    pub remote: Option<Arc<dyn RemoteCache>>,
 }
 
 /// What the computations of one build share.

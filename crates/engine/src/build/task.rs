@@ -114,12 +114,13 @@ async fn settle(
         session.publish(EventKind::TaskStarted { task: task.clone(), expected_us });
     }
     let action = assembled.digest;
-    let Done { outputs, tier, execution_us } =
+    let Done { outputs, tier, remote, execution_us } =
         run::run(task, spec, session, assembled, identities, ctx.cancellation(), summary).await?;
     // What `run` left there is the wait for its turn, which is not the task's own time.
     summary.duration_us = micros(began).saturating_sub(summary.duration_us);
     summary.execution_us = execution_us;
     summary.tier = Some(tier);
+    summary.remote = remote;
     let outputs_digest = outputs.digest()?;
     if !session.options.dry_run {
         session.table.update(task, |state| {

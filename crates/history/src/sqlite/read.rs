@@ -149,6 +149,8 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
             reason: reason(row, 18)?,
             usage: TaskUsage { cpu_us: number(row, 9)?, peak_memory: number(row, 10)? },
             attempts: row.get(11)?,
+            // Not kept: it says something about a cache at a time, not about the task.
+            remote: false,
             dependencies: parse_names(row.get_ref(19)?.as_blob()?),
         },
         start_us: number(row, 4)?,

@@ -24,21 +24,13 @@ pub(crate) fn id(time_ms: u64, tail: u64) -> BuildId {
 /// A task that succeeded at a tier.
 pub(crate) fn summary(package: &str, tier: Tier, duration_us: u64) -> TaskSummary {
     TaskSummary {
-        task: TaskName::new(package, "build"),
-        outcome: TaskOutcome::Success,
         tier: Some(tier),
         duration_us,
         execution_us: if tier == Tier::Instant { 0 } else { duration_us },
         key: Some(format!("blake3:{package}/1")),
-        exit_code: None,
-        error: None,
-        hint: None,
-        log_path: None,
-        log_tail: None,
-        reason: None,
         usage: TaskUsage { cpu_us: duration_us * 2, peak_memory: 1 << 20 },
         attempts: 1,
-        dependencies: Vec::new(),
+        ..TaskSummary::new(TaskName::new(package, "build"), Vec::new())
     }
 }
 

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::any;
 
 pub use self::database::Equivalences;
-pub use self::tcp::serve;
+pub use self::tcp::{serve, serve_to};
 use crate::caller::State;
 
 pub(crate) fn routes() -> Router<State> {

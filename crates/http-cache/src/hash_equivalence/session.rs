@@ -26,6 +26,8 @@ pub(super) struct Session {
     service: CacheService,
     equivalences: Equivalences,
     identity: Option<Identity>,
+    /// Which tokens it was let in by.
+    generation: u64,
     requests: u64,
     seconds: f64,
     longest: f64,
@@ -74,7 +76,8 @@ impl From<CacheError> for Refused {
 
 impl Session {
     pub(super) fn new(service: CacheService, equivalences: Equivalences, identity: Option<Identity>) -> Self {
-        Self { service, equivalences, identity, requests: 0, seconds: 0.0, longest: 0.0 }
+        let generation = service.access().generation();
+        Self { service, equivalences, identity, generation, requests: 0, seconds: 0.0, longest: 0.0 }
     }
 
     /// Until the client is gone.
@@ -99,6 +102,10 @@ impl Session {
         }
         loop {
             let message = line.receive_message().await?;
+            // Whose token it was may have none any more: the client comes again and shows what it has.
+            if self.service.access().generation() != self.generation {
+                return None;
+            }
             let started = Instant::now();
             let (name, argument) =
                 message.as_object()?.iter().next().map(|(name, value)| (name.clone(), value.clone()))?;

@@ -1,6 +1,7 @@
 //! The protocol over TCP: lines, and long messages in chunks.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +25,32 @@ const MAX_MESSAGE: usize = 16 << 20;
 const MAX_CONNECTIONS: usize = 1024;
 /// BitBake keeps a connection for the whole of a build.
 const IDLE: Duration = Duration::from_hours(12);
+/// Pause after a connection could not be accepted.
+const RETRY: Duration = Duration::from_millis(100);
 
-/// Serves hash equivalence over TCP until the listener fails. Dropping the future ends it.
+/// Serves hash equivalence over TCP. Dropping the future ends it.
 pub async fn serve(listener: TcpListener, service: CacheService, equivalences: Equivalences) -> io::Result<()> {
+    serve_to(listener, service, equivalences, |_, _| true).await
+}
+
+/// As [`serve`], to clients that `lets_in` by our address and theirs.
+pub async fn serve_to(
+    listener: TcpListener,
+    service: CacheService,
+    equivalences: Equivalences,
+    lets_in: impl Fn(SocketAddr, SocketAddr) -> bool + Send,
+) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let local = listener.local_addr()?;
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, peer)) = listener.accept().await else {
+            // File descriptors may have run out; some will be free again.
+            tokio::time::sleep(RETRY).await;
+            continue;
+        };
+        if !lets_in(local, peer) {
+            continue;
+        }
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let (service, equivalences) = (service.clone(), equivalences.clone());
         tokio::spawn(async move {

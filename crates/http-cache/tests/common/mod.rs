@@ -2,9 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::path::Path;
+use std::process::Command;
 
 use axum::serve::ListenerExt;
 use buildnet_cas::{Store, StoreOptions};
@@ -44,6 +43,14 @@ impl Server {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.authority)
+    }
+
+    /// Lookups of a protocol that hit, by the server's own counters.
+    pub(crate) fn hits(&self, protocol: &str) -> u64 {
+        let prefix = format!("buildnet_cache_requests_total{{protocol=\"{protocol}\",");
+        let text = self.service.metrics().render();
+        let rows = text.lines().filter(|line| line.starts_with(&prefix) && line.contains("outcome=\"hit\""));
+        rows.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// Sends a request; the status and the body.
@@ -98,98 +105,6 @@ pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(length).collect()
-}
-
-/// One installation at a time: tests of one binary run in parallel.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-fn clients() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients")
-}
-
-/// A directory below the target directory, filled by `install` unless it has been before; `None`, loudly, when that
-/// fails.
-fn installed(name: &str, install: impl FnOnce(&Path) -> Result<(), String>) -> Option<PathBuf> {
-    let _one = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let dir = clients().join(name);
-    if dir.join(".complete").exists() {
-        return Some(dir);
-    }
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
-    match install(&dir).and_then(|()| fs::write(dir.join(".complete"), "").map_err(|error| error.to_string())) {
-        Ok(()) => Some(dir),
-        Err(error) => {
-            eprintln!("SKIPPED: {name} cannot be installed: {}", error.trim().lines().last().unwrap_or_default());
-            None
-        }
-    }
-}
-
-fn succeed(command: &mut Command) -> Result<Output, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() { Ok(output) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-}
-
-/// Packages from npm; the `node_modules` directory.
-pub(crate) fn npm(package: &str, version: &str) -> Option<PathBuf> {
-    let name = format!("npm-{}-{version}", package.replace('/', "-"));
-    let dir = installed(&name, |dir| {
-        let what = format!("{package}@{version}");
-        succeed(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(dir).arg(what))
-            .map(drop)
-    })?;
-    Some(dir.join("node_modules"))
-}
-
-/// A package from PyPI in a virtual environment; its `bin` directory.
-pub(crate) fn pypi(package: &str) -> Option<PathBuf> {
-    let dir = installed(&format!("pypi-{package}"), |dir| {
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(dir))?;
-        succeed(Command::new(dir.join("bin/pip")).args(["install", "--quiet", package])).map(drop)
-    })?;
-    Some(dir.join("bin"))
-}
-
-/// Packages from Debian, unpacked; the root they are unpacked to.
-pub(crate) fn debian(name: &str, packages: &[&str]) -> Option<PathBuf> {
-    installed(&format!("debian-{name}"), |dir| {
-        succeed(Command::new("apt-get").arg("download").args(packages).current_dir(dir))?;
-        for entry in fs::read_dir(dir).map_err(|error| error.to_string())?.flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "deb") {
-                succeed(Command::new("dpkg").arg("--extract").arg(entry.path()).arg(dir))?;
-                fs::remove_file(entry.path()).map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
-    })
-}
-
-/// A package from Debian with all that it depends on and that is not on this machine, unpacked.
-pub(crate) fn debian_with_dependencies(package: &str) -> Option<PathBuf> {
-    let plan = Command::new("apt-get").args(["install", "--simulate", "--no-install-recommends", package]).output();
-    let plan = plan.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let packages: Vec<&str> =
-        plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next()).collect();
-    if packages.is_empty() {
-        eprintln!("SKIPPED: {package} is not among this machine's Debian packages");
-        return None;
-    }
-    debian(package, &packages)
-}
-
-/// A command that sees the `/usr` of `root` over the machine's own, in a mount namespace of its own. `None`, loudly,
-/// where this is not allowed.
-pub(crate) fn overlaid(root: &Path, program: &str) -> Option<Command> {
-    let mount = format!("mount -t overlay overlay -o lowerdir={}/usr:/usr /usr", root.display());
-    let mut probe = Command::new("unshare");
-    if succeed(probe.args(["--mount", "sh", "-c", &mount])).is_err() {
-        eprintln!("SKIPPED: {program} needs an overlay over /usr, which is not allowed here");
-        return None;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &format!("{mount} && exec \"$0\" \"$@\""), program]);
-    Some(command)
 }
 
 /// Runs a client; its standard output and error together. Panics with them when it fails.

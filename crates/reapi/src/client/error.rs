@@ -1,5 +1,7 @@
 //! What can go wrong with a remote cache.
 
+use std::path::PathBuf;
+
 use buildnet_digest::{Diagnostic, Digest, ErrorCategory};
 use tonic::Code;
 
@@ -7,7 +9,7 @@ use tonic::Code;
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// An address that is none.
-    #[error("`{text}` is no remote cache (expected `grpc://host:port[/instance]`)")]
+    #[error("`{text}` is no remote cache (expected `grpc://host:port[/instance]` or `grpcs://…`)")]
     Target {
         /// The text.
         text: String,
@@ -15,6 +17,14 @@ pub enum RemoteError {
     /// A token with characters that no header can hold.
     #[error("the token of the remote cache cannot be sent")]
     Token,
+    /// A certificate or key that cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Nobody answers.
     #[error("cannot connect to the remote cache at {authority}")]
     Connect {
@@ -62,7 +72,7 @@ pub enum RemoteError {
 impl Diagnostic for RemoteError {
     fn category(&self) -> ErrorCategory {
         match self {
-            Self::Target { .. } | Self::Token => ErrorCategory::User,
+            Self::Target { .. } | Self::Token | Self::File { .. } => ErrorCategory::User,
             Self::Call { status, .. } if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) => {
                 ErrorCategory::User
             }

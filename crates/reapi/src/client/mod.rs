@@ -2,6 +2,7 @@
 
 mod error;
 mod target;
+mod tls;
 mod transfer;
 
 use std::collections::HashMap;
@@ -21,11 +22,14 @@ use tonic::{Code, Request, Status};
 
 pub use self::error::RemoteError;
 pub use self::target::Target;
+pub use self::tls::TlsOptions;
 
 /// Largest batch when the server names no limit, in bytes: gRPC's default message size, less room for the digests.
 const DEFAULT_BATCH: u64 = (4 << 20) - (64 << 10);
 /// Most digests in one FindMissingBlobs.
 const MAX_DIGESTS: usize = 10_000;
+/// Largest HTTP/2 frame that is taken, in bytes: the default of 16 KiB makes large streams many small ones.
+const MAX_FRAME: u32 = 256 << 10;
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one unary call may take.
@@ -52,7 +56,8 @@ pub(crate) type Authorized = InterceptedService<Channel, Authorize>;
 #[derive(Clone, Debug)]
 pub struct RemoteCache {
     instance: String,
-    authority: String,
+    /// `grpc://host:port`.
+    server: String,
     service: Authorized,
     max_batch: u64,
     functions: Vec<DigestFunction>,
@@ -61,10 +66,17 @@ pub struct RemoteCache {
 }
 
 impl RemoteCache {
-    /// Connects to `grpc://host:port[/instance]` and asks what the server can do. `token` is sent as a bearer token.
+    /// Connects to `grpc://host:port[/instance]`, or the same with `grpcs` for TLS, and asks what the server can do. `token` is
+    /// sent as a bearer token. Servers are trusted as the machine's certificates say.
     pub async fn connect(target: &str, token: Option<&str>) -> Result<Self, RemoteError> {
-        let Target { authority, instance } = target.parse()?;
-        let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        Self::connect_with(target, token, &TlsOptions::default()).await
+    }
+
+    /// As [`RemoteCache::connect`], with other authorities or a certificate of our own.
+    pub async fn connect_with(target: &str, token: Option<&str>, tls: &TlsOptions) -> Result<Self, RemoteError> {
+        let Target { secure, authority, instance } = target.parse()?;
+        let scheme = if secure { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
             .map_err(|_| RemoteError::Target { text: target.to_owned() })?
             .user_agent(concat!("buildnet/", env!("CARGO_PKG_VERSION")))
             .map_err(|_| RemoteError::Target { text: target.to_owned() })?
@@ -72,7 +84,12 @@ impl RemoteCache {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20)
+            .max_frame_size(MAX_FRAME)
             .tcp_nodelay(true);
+        if secure {
+            let failed = |source| RemoteError::Connect { authority: authority.clone(), source };
+            endpoint = endpoint.tls_config(tls.config()?).map_err(failed)?;
+        }
         let channel =
             endpoint.connect().await.map_err(|source| RemoteError::Connect { authority: authority.clone(), source })?;
         let header = match token {
@@ -87,7 +104,7 @@ impl RemoteCache {
         let service = InterceptedService::new(channel, Authorize { header });
         let mut cache = Self {
             instance,
-            authority,
+            server: format!("{}://{authority}", if secure { "grpcs" } else { "grpc" }),
             service,
             max_batch: DEFAULT_BATCH,
             functions: vec![DigestFunction::Sha256],
@@ -116,7 +133,13 @@ impl RemoteCache {
 
     /// `grpc://host:port/instance`.
     pub fn target(&self) -> String {
-        format!("grpc://{}/{}", self.authority, self.instance)
+        format!("{}/{}", self.server, self.instance)
+    }
+
+    /// Another instance of the same server, over the same connection. What the server allows is taken to be the same.
+    #[must_use]
+    pub fn with_instance(&self, instance: &str) -> Self {
+        Self { instance: instance.to_owned(), ..self.clone() }
     }
 
     /// The instance.
@@ -141,6 +164,10 @@ impl RemoteCache {
 
     pub(crate) fn failed(&self, action: &'static str, status: Status) -> RemoteError {
         RemoteError::Call { action, target: self.target(), status: Box::new(status) }
+    }
+
+    pub(crate) fn service(&self) -> Authorized {
+        self.service.clone()
     }
 
     pub(crate) fn cas(&self) -> ContentAddressableStorageClient<Authorized> {

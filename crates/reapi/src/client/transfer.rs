@@ -1,15 +1,21 @@
 //! Moving blobs.
 
 use bazel_remote_apis::google::bytestream::{ReadRequest, WriteRequest};
-use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_digest::{Digest, reapi};
 use bytes::Bytes;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
 
 use super::{RemoteCache, RemoteError, bounded};
-use crate::compress::Compressor;
+use crate::compress::{Compressor, Expander, Shrinker};
+use crate::digests::is_explicit;
+use crate::frame;
 
 /// Bytes of content in one message of a stream.
 const PIECE: usize = 1 << 20;
+/// Compressed bytes that are expanded at once: zstd makes at most 128 KiB of every 4, so that this bounds what a bomb takes.
+const EXPAND: usize = 4 << 10;
 /// From this size on a stream is worth compressing, in bytes.
 const COMPRESS: u64 = 4 << 10;
 
@@ -148,6 +154,79 @@ impl RemoteCache {
         answer.map(drop).map_err(|status| self.failed("store a blob in", status))
     }
 
+    /// The framed request that reads a blob as it is.
+    pub(crate) fn read_frame(&self, digest: &Digest) -> Bytes {
+        let resource_name = self.resource("", Compressor::Identity, digest);
+        frame::whole(&ReadRequest { resource_name, read_offset: 0, read_limit: 0 })
+    }
+
+    /// The framed requests that store a blob as it is, its content shared.
+    pub(crate) fn upload_frames(&self, digest: &Digest, content: &Bytes) -> Vec<Bytes> {
+        let name = self.resource(&format!("uploads/{}/", uuid::Uuid::new_v4()), Compressor::Identity, digest);
+        let mut frames = Vec::new();
+        for (start, end, request) in heads(name, content.len()) {
+            frames.push(frame::head(&request, end - start));
+            frames.push(content.slice(start..end));
+        }
+        frames
+    }
+
+    /// Reads a blob in pieces, for blobs that do not belong into memory; false when the server has not. The pieces are expanded but
+    /// not verified: whoever takes them does that. Ends early when nobody takes them any more.
+    pub async fn download(&self, digest: &Digest, pieces: &Sender<Bytes>) -> Result<bool, RemoteError> {
+        let compressor = self.compressor(digest);
+        let request =
+            ReadRequest { resource_name: self.resource("", compressor, digest), read_offset: 0, read_limit: 0 };
+        let failed = |status: Status| match status.code() {
+            Code::NotFound => Ok(false),
+            _ => Err(self.failed("read a blob from", status)),
+        };
+        let damaged = |error: std::io::Error| RemoteError::Answer {
+            target: self.target(),
+            what: format!("is no {digest}: {error}"),
+        };
+        let mut stream = match self.streams().read(Request::new(request)).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return failed(status),
+        };
+        let mut expander = Expander::new(compressor, Vec::new(), digest.size()).map_err(damaged)?;
+        loop {
+            let piece = match stream.message().await {
+                Ok(Some(piece)) => Bytes::from(piece.data),
+                Ok(None) => break,
+                Err(status) => return failed(status),
+            };
+            // Little at a time: what expands without bound is passed on, not gathered.
+            for slice in piece.chunks(EXPAND) {
+                expander.take(slice).map_err(damaged)?;
+                if expander.taken().len() >= PIECE / 4
+                    && pieces.send(std::mem::take(expander.taken()).into()).await.is_err()
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        let rest = expander.finish().map_err(damaged)?;
+        if !rest.is_empty() {
+            // Whoever takes them knows best whether they are still wanted.
+            let _ = pieces.send(rest.into()).await;
+        }
+        Ok(true)
+    }
+
+    /// Stores a blob from pieces as they come, compressed when the server can.
+    pub async fn upload_pieces(&self, digest: &Digest, pieces: Receiver<Bytes>) -> Result<(), RemoteError> {
+        let compressor = self.compressor(digest);
+        let name = self.resource(&format!("uploads/{}/", uuid::Uuid::new_v4()), compressor, digest);
+        let (requests, stream) = tokio::sync::mpsc::channel(2);
+        let expected = digest.size();
+        // Ends with the stream: when the server has answered, nobody takes requests any more.
+        let feeding = tokio::spawn(feed(name, compressor, expected, pieces, requests));
+        let answer = self.streams().write(Request::new(ReceiverStream::new(stream))).await;
+        feeding.abort();
+        answer.map(drop).map_err(|status| self.failed("store a blob in", status))
+    }
+
     fn compressor(&self, digest: &Digest) -> Compressor {
         if self.zstd && digest.size() >= COMPRESS { Compressor::Zstd } else { Compressor::Identity }
     }
@@ -159,7 +238,8 @@ impl RemoteCache {
             Compressor::Zstd => "compressed-blobs/zstd",
             Compressor::Deflate => "compressed-blobs/deflate",
         };
-        let function = if digest.function() == DigestFunction::Blake3 { "blake3/" } else { "" };
+        let function = digest.function();
+        let function = if is_explicit(function) { format!("{function}/") } else { String::new() };
         format!("{instance}{prefix}{kind}/{function}{}/{}", digest.hex(), digest.size())
     }
 
@@ -172,19 +252,63 @@ impl RemoteCache {
     }
 }
 
+/// Makes requests of pieces. When the pieces end early, so does the stream, and the server keeps nothing.
+async fn feed(
+    name: String,
+    compressor: Compressor,
+    expected: u64,
+    mut pieces: Receiver<Bytes>,
+    requests: Sender<WriteRequest>,
+) {
+    let Ok(mut shrinker) = Shrinker::new(compressor) else { return };
+    let (mut taken, mut sent, mut buffer) = (0_u64, 0_u64, Vec::new());
+    let mut name = Some(name);
+    let mut request = |data: Vec<u8>, last| {
+        let offset = sent;
+        sent += data.len() as u64;
+        WriteRequest {
+            resource_name: name.take().unwrap_or_default(),
+            // Nothing that we have is that long.
+            write_offset: i64::try_from(offset).unwrap_or(i64::MAX),
+            finish_write: last,
+            data,
+        }
+    };
+    while let Some(piece) = pieces.recv().await {
+        taken += piece.len() as u64;
+        let Ok(shrunk) = shrinker.push(&piece) else { return };
+        buffer.extend_from_slice(&shrunk);
+        if buffer.len() >= PIECE && requests.send(request(std::mem::take(&mut buffer), false)).await.is_err() {
+            return;
+        }
+    }
+    if taken == expected
+        && let Ok(rest) = shrinker.finish()
+    {
+        buffer.extend_from_slice(&rest);
+        let _ = requests.send(request(buffer, true)).await;
+    }
+}
+
 /// The requests of one upload.
 fn pieces(name: String, content: Bytes) -> impl Iterator<Item = WriteRequest> + Send + 'static {
-    let count = content.len().div_ceil(PIECE).max(1);
+    heads(name, content.len())
+        .map(move |(start, end, request)| WriteRequest { data: content[start..end].to_vec(), ..request })
+}
+
+/// The requests of one upload without their content, and where that lies.
+fn heads(name: String, length: usize) -> impl Iterator<Item = (usize, usize, WriteRequest)> + Send + 'static {
+    let count = length.div_ceil(PIECE).max(1);
     (0..count).map(move |index| {
         let start = index * PIECE;
-        let end = (start + PIECE).min(content.len());
-        WriteRequest {
+        let request = WriteRequest {
             resource_name: if index == 0 { name.clone() } else { String::new() },
             // A length in memory.
             write_offset: i64::try_from(start).unwrap_or(i64::MAX),
             finish_write: index + 1 == count,
-            data: content[start..end].to_vec(),
-        }
+            data: Vec::new(),
+        };
+        (start, (start + PIECE).min(length), request)
     })
 }
 

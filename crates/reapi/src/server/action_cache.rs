@@ -1,6 +1,6 @@
 //! `ActionCache`: what actions gave.
 
-use buildnet_cas::Store;
+use buildnet_cas::{Cached, Store};
 use buildnet_digest::{Digest, reapi};
 use prost::Message;
 use reapi::action_cache_server::ActionCache as Service;
@@ -50,14 +50,27 @@ impl Service for Actions {
 async fn get(call: &mut Call, request: reapi::GetActionResultRequest) -> Result<reapi::ActionResult, Status> {
     call.allow(&request.instance_name, Role::Read)?;
     let action = required(request.digest_function, request.action_digest.as_ref(), "action_digest")?;
+    let instance = request.instance_name.clone();
+    let plain = !request.inline_stdout && !request.inline_stderr && request.inline_output_files.is_empty();
+    let cached = if plain { call.service().action_result_cached(&instance, &action) } else { Cached::Unknown };
+    let missing = || Status::not_found(format!("{action} has no result in the cache"));
+    call.outcome = Outcome::Hit;
+    match cached {
+        Cached::Found(result) => {
+            call.sent = result.encoded_len() as u64;
+            return Ok(result);
+        }
+        Cached::Absent => return Err(missing()),
+        Cached::Unknown => {}
+    }
     let look = move |service: &CacheService| {
         let Some(mut result) = service.action_result(&request.instance_name, &action)? else { return Ok(None) };
         inline(service.store(), &action, &request, &mut result)?;
         Ok(Some(result))
     };
-    let result = call.service().run(look).await.map_err(|error| from_cache(&error))?;
-    call.outcome = Outcome::Hit;
-    let result = result.ok_or_else(|| Status::not_found(format!("{action} has no result in the cache")))?;
+    let result = call.service().look(|service| service.wanted_action(&instance, &action), look).await;
+    let result = result.map_err(|error| from_cache(&error))?;
+    let result = result.ok_or_else(missing)?;
     call.sent = result.encoded_len() as u64;
     Ok(result)
 }
@@ -99,16 +112,21 @@ async fn update(call: &mut Call, request: reapi::UpdateActionResultRequest) -> R
     call.received = result.encoded_len() as u64;
     call.outcome = Outcome::Stored;
     let instance = request.instance_name;
-    let store = move |service: &CacheService| {
-        keep_contents(service.store(), &action, &mut result)?;
-        let missing = service.store().find_missing(&named(&action, &result))?;
-        if missing.is_empty() {
-            service.put_action_result(&writer, &instance, &action, &result)?;
-        }
-        Ok((result, missing))
-    };
-    let (result, missing) = call.service().run(store).await.map_err(|error| from_cache(&error))?;
-    if missing.is_empty() { Ok(result) } else { Err(missing_blobs(&missing)) }
+    let source = call.source().clone();
+    let service = call.service();
+    if result.output_files.iter().any(|file| !file.contents.is_empty()) {
+        let keep = move |service: &CacheService| {
+            keep_contents(service.store(), &action, &mut result)?;
+            Ok(result)
+        };
+        result = service.run(keep).await.map_err(|error| from_cache(&error))?;
+    }
+    let missing = service.missing(named(&action, &result)).await.map_err(|error| from_cache(&error))?;
+    if !missing.is_empty() {
+        return Err(missing_blobs(&missing));
+    }
+    let stored = service.submit_action_result(&source, &writer, &instance, &action, &result).await;
+    stored.map(|()| result).map_err(|error| from_cache(&error))
 }
 
 /// The digests that a result names itself.

@@ -1,17 +1,13 @@
 //! The layer before all protocols: who is it, and is there room for one more?
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::access::ClientCertificate;
 use crate::service::CacheService;
 
 /// How refusals are written.
@@ -34,15 +30,15 @@ async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(identity) = service.access().identify(request.headers()) else {
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let Some(identity) = service.access().identify_client(request.headers(), certificate) else {
         return refuse(protocol, &Refusal::Unknown);
     };
-    let Ok(permit) = std::sync::Arc::clone(service.in_flight()).try_acquire_owned() else {
-        return refuse(protocol, &Refusal::Full);
-    };
     request.extensions_mut().insert(identity);
-    let response = next.run(request).await;
-    response.map(|body| Body::new(Held { body, _permit: permit }))
+    match service.slots().take(request) {
+        Some((request, taken)) => taken.answer(next.run(request).await),
+        None => refuse(protocol, &Refusal::Full),
+    }
 }
 
 enum Refusal {
@@ -68,30 +64,4 @@ fn refuse(protocol: Protocol, refusal: &Refusal) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
-}
-
-/// A body that keeps its request's slot until it is sent.
-struct Held {
-    body: Body,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -12,9 +12,11 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::call::Call;
 use super::{chunking, tree};
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::compress::Compressor;
 use crate::digests::{digest_of, function_of};
 use crate::metrics::Outcome;
+use crate::prompt::AT_ONCE;
 use crate::service::CacheService;
 use crate::status::{from_cache, from_cas};
 
@@ -123,8 +125,7 @@ async fn find_missing(
     let function = function_of(request.digest_function, request.blob_digests.first())?;
     let digests = request.blob_digests.iter().map(|digest| digest_of(function, digest));
     let digests = digests.collect::<Result<Vec<_>, _>>()?;
-    let missing = call.service().run(move |service| Ok(service.store().find_missing(&digests)?)).await;
-    let missing = missing.map_err(|error| from_cache(&error))?;
+    let missing = call.service().missing(digests).await.map_err(|error| from_cache(&error))?;
     Ok(reapi::FindMissingBlobsResponse { missing_blob_digests: missing.iter().map(Digest::to_reapi).collect() })
 }
 
@@ -143,20 +144,35 @@ async fn batch_update(
     within_limit(call, request.requests.iter().map(size))?;
     call.received = request.requests.iter().map(|item| item.data.len() as u64).sum();
     call.outcome = Outcome::Stored;
-    let responses = call.service().run(move |service| Ok(update(service, function, request.requests))).await;
-    Ok(reapi::BatchUpdateBlobsResponse { responses: responses.map_err(|error| from_cache(&error))? })
+    let prompt = request.requests.iter().map(size).sum::<u64>() <= AT_ONCE as u64
+        && request.requests.iter().all(|item| item.compressor == Compressor::Identity.to_reapi());
+    let expand = move |service: &CacheService| Ok(expand(service, function, request.requests));
+    // What is not compressed and not large is expanded and hashed faster than it is handed on.
+    let service = call.service();
+    let expanded = if prompt { expand(service) } else { service.run(expand).await };
+    let (mut responses, places, blobs) = expanded.map_err(|error| from_cache(&error))?;
+    let results = service.put_blobs(blobs).await.map_err(|error| from_cache(&error))?;
+    for (place, result) in places.into_iter().zip(results) {
+        if let Err(error) = result {
+            responses[place].status = Some(rpc_status(&from_cas(&error)));
+        }
+    }
+    Ok(reapi::BatchUpdateBlobsResponse { responses })
 }
 
-fn update(
+/// Answers to a batch as if all its blobs could be stored, the places in it of those that can be tried, and these.
+type Expanded = (Vec<UpdateItem>, Vec<usize>, Vec<(Digest, Bytes)>);
+
+fn expand(
     service: &CacheService,
     function: DigestFunction,
     requests: Vec<reapi::batch_update_blobs_request::Request>,
-) -> Vec<UpdateItem> {
+) -> Expanded {
     let mut responses = Vec::with_capacity(requests.len());
     let mut blobs: Vec<(Digest, Bytes)> = Vec::with_capacity(requests.len());
     let mut places = Vec::with_capacity(requests.len());
     for item in requests {
-        let blob = blob_of(function, item.digest.as_ref(), item.compressor, item.data.into());
+        let blob = blob_of(service, function, item.digest.as_ref(), item.compressor, item.data.into());
         let status = match blob {
             Ok(blob) => {
                 places.push(responses.len());
@@ -167,16 +183,12 @@ fn update(
         };
         responses.push(UpdateItem { digest: item.digest, status: Some(status) });
     }
-    for (place, result) in places.into_iter().zip(service.store().put_batch(&blobs)) {
-        if let Err(error) = result {
-            responses[place].status = Some(rpc_status(&from_cas(&error)));
-        }
-    }
-    responses
+    (responses, places, blobs)
 }
 
 /// A blob of a batch, expanded. Whether it is what its digest says is checked by the store.
 fn blob_of(
+    service: &CacheService,
     function: DigestFunction,
     digest: Option<&reapi::Digest>,
     compressor: i32,
@@ -184,6 +196,7 @@ fn blob_of(
 ) -> Result<(Digest, Bytes), Status> {
     let digest = digest.ok_or_else(|| Status::invalid_argument("the digest is missing"))?;
     let digest = digest_of(function, digest)?;
+    service.check_size(&digest).map_err(|error| from_cache(&error))?;
     let compressor = Compressor::from_reapi(compressor)
         .ok_or_else(|| Status::invalid_argument(format!("compressor {compressor} is not supported")))?;
     let expanded = compressor.expand(data, digest.size());
@@ -203,14 +216,54 @@ async fn batch_read(
         .filter_map(|value| Compressor::from_reapi(*value))
         .find(|compressor| *compressor == Compressor::Zstd)
         .unwrap_or(Compressor::Identity);
+    let cached = read_cached(call.service(), function, compressor, &request.digests);
+    if cached.is_none() && call.service().backing().is_some() {
+        pull_missing(call.service(), function, &request.digests).await?;
+    }
     let read = move |service: &CacheService| {
         Ok(request.digests.into_iter().map(|digest| read_item(service, function, compressor, digest)).collect())
     };
-    let responses: Vec<ReadItem> = call.service().run(read).await.map_err(|error| from_cache(&error))?;
+    let responses: Vec<ReadItem> = match cached {
+        Some(responses) => responses,
+        None => call.service().run(read).await.map_err(|error| from_cache(&error))?,
+    };
     call.sent = responses.iter().map(|item| item.data.len() as u64).sum();
     let found = responses.iter().filter(|item| item.status.as_ref().is_some_and(|status| status.code == 0)).count();
     call.outcome = if found == responses.len() { Outcome::Hit } else { Outcome::Miss };
     Ok(reapi::BatchReadBlobsResponse { responses })
+}
+
+/// All blobs of a batch, when memory has them and they go as they are.
+fn read_cached(
+    service: &CacheService,
+    function: DigestFunction,
+    compressor: Compressor,
+    digests: &[reapi::Digest],
+) -> Option<Vec<ReadItem>> {
+    let total = digests.iter().map(|digest| u64::try_from(digest.size_bytes).unwrap_or(0)).fold(0, u64::saturating_add);
+    if compressor != Compressor::Identity || total > AT_ONCE as u64 {
+        return None;
+    }
+    let item = |digest: &reapi::Digest| {
+        let blob = service.store().read_cached(&digest_of(function, digest).ok()?)?;
+        Some(ReadItem { digest: Some(digest.clone()), data: blob.into(), status: Some(ok()), ..Default::default() })
+    };
+    digests.iter().map(item).collect()
+}
+
+/// Brings those blobs of a batch that are not here from the tier behind.
+async fn pull_missing(
+    service: &CacheService,
+    function: DigestFunction,
+    digests: &[reapi::Digest],
+) -> Result<(), Status> {
+    let digests: Vec<Digest> = digests.iter().filter_map(|digest| digest_of(function, digest).ok()).collect();
+    let missing = service.run(move |service| Ok(service.store().find_missing(&digests)?)).await;
+    let missing = missing.map_err(|error| from_cache(&error))?;
+    if !missing.is_empty() {
+        service.pull(|_| Wanted::Blobs(missing)).await;
+    }
+    Ok(())
 }
 
 fn read_item(

@@ -85,6 +85,8 @@ fn chunks_of(service: &CacheService, digest: &Digest) -> Result<Option<(Vec<Dige
         return Ok(Some((Vec::new(), FAST_CDC)));
     }
     if let Some(known) = mapping(service, digest)? {
+        // The chunks count as used now, and so does the blob itself, if it is still there.
+        service.store().contains(digest)?;
         return Ok(Some(known));
     }
     let Some(reader) = service.store().open_blob(digest)? else { return Ok(None) };
@@ -158,9 +160,7 @@ async fn join(call: &mut Call, digest: Digest, chunks: Vec<Digest>, function: i3
     if total != digest.size() {
         return Err(Status::invalid_argument(format!("the chunks have {total} bytes, {digest} has {}", digest.size())));
     }
-    if digest.size() > call.service().limits().max_blob_bytes {
-        return Err(Status::resource_exhausted("the blob is larger than the cache takes"));
-    }
+    call.check_size(&digest)?;
     call.outcome = Outcome::Stored;
     let joined = call.service().run(move |service| assemble(service, &digest, &chunks, function)).await;
     match joined.map_err(|error| from_cache(&error))? {

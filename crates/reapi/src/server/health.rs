@@ -1,5 +1,6 @@
 //! `grpc.health.v1.Health`: the server serves as long as it answers.
 
+use bazel_remote_apis::build::bazel::remote::asset::v1::{fetch_server, push_server};
 use bazel_remote_apis::google::bytestream::byte_stream_server;
 use buildnet_digest::reapi::{action_cache_server, capabilities_server, content_addressable_storage_server};
 use futures::stream::{BoxStream, StreamExt};
@@ -10,12 +11,14 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 pub(super) struct Health;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 7] = [
     "",
     action_cache_server::SERVICE_NAME,
     byte_stream_server::SERVICE_NAME,
     capabilities_server::SERVICE_NAME,
     content_addressable_storage_server::SERVICE_NAME,
+    fetch_server::SERVICE_NAME,
+    push_server::SERVICE_NAME,
 ];
 
 #[tonic::async_trait]

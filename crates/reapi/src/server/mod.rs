@@ -9,6 +9,7 @@ mod capabilities;
 mod cas;
 mod chunking;
 mod health;
+mod reflection;
 mod tree;
 
 use std::convert::Infallible;
@@ -25,11 +26,12 @@ use buildnet_digest::reapi::content_addressable_storage_server::ContentAddressab
 use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
+use tower::util::MapRequest;
 
 pub use self::admit::{Protocol, admit};
 use crate::service::CacheService;
 
-/// The caching services of REAPI, gRPC health, and nothing else. HTTP/2 without TLS (h2c) must be on where it is mounted.
+/// The caching services of REAPI, gRPC health and reflection, and nothing else. HTTP/2 without TLS (h2c) must be on where it is mounted.
 pub fn router(service: CacheService) -> Router {
     let size = service.limits().max_message_bytes;
     let cas = ContentAddressableStorageServer::new(cas::Cas::new(service.clone())).max_decoding_message_size(size);
@@ -40,9 +42,12 @@ pub fn router(service: CacheService) -> Router {
     let router = mount(router, CapabilitiesServer::new(capabilities::Capabilities::new(service.clone())));
     let router = mount(router, cas);
     let router = mount(router, actions);
+    let read = axum::routing::post(byte_stream::read::serve).with_state(service.clone());
+    let router = router.route("/google.bytestream.ByteStream/Read", read);
     let router = mount(router, streams);
     let router = mount(router, FetchServer::new(assets.clone()).max_decoding_message_size(size));
     let router = mount(router, PushServer::new(assets).max_decoding_message_size(size));
+    let router = reflection::mount_on(router, service.limits().idle);
     let router = admit(router, service, Protocol::Grpc);
     // Whoever asks for health holds no token.
     mount(router, HealthServer::new(health::Health))
@@ -54,5 +59,19 @@ where
     S::Response: IntoResponse,
     S::Future: Send + 'static,
 {
-    router.route_service(&format!("/{}/{{*method}}", S::NAME), service)
+    mount_mapped(router, service, |request| request)
+}
+
+/// Mounts a service and changes its requests before it sees them.
+fn mount_mapped<S>(
+    router: Router,
+    service: S,
+    change: impl Fn(Request) -> Request + Clone + Send + Sync + 'static,
+) -> Router
+where
+    S: Service<Request, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    router.route_service(&format!("/{}/{{*method}}", S::NAME), MapRequest::new(service, change))
 }

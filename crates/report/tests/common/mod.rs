@@ -15,24 +15,18 @@ pub(crate) fn task(name: &str, tier: Option<Tier>, start: u64, finish: u64, need
     let duration_us = (finish - start) * 1000;
     TaskRecord {
         summary: TaskSummary {
-            task: named(name),
-            outcome: TaskOutcome::Success,
             tier,
             duration_us,
             execution_us: if ran { duration_us * 9 / 10 } else { 2_400_000 },
             key: Some("blake3:0c5a1e2b7f/142".to_owned()),
-            exit_code: None,
-            error: None,
-            hint: None,
             log_path: Some(format!("/home/ada/shop/.buildnet/logs/{}.log", name.replace([':', '/'], "_"))),
-            log_tail: None,
             reason: Some(Reason::FirstRun),
             usage: TaskUsage {
                 cpu_us: if ran { duration_us * 3 / 2 } else { 0 },
                 peak_memory: if ran { (finish - start) * 91_000 } else { 0 },
             },
             attempts: u32::from(ran),
-            dependencies: needs.iter().map(|name| named(name)).collect(),
+            ..TaskSummary::new(named(name), needs.iter().map(|name| named(name)).collect())
         },
         start_us: start * 1000,
         execute_us: ran.then_some(start * 1000 + duration_us / 20),

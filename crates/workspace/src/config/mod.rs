@@ -1,13 +1,16 @@
 //! `buildnet.yaml`: its keys, and its reading.
 
+mod daemon;
 mod file;
 mod options;
 mod settings;
 mod units;
 
+pub(crate) use daemon::DaemonConfig;
+pub use daemon::{DaemonSettings, LimitSettings};
 pub(crate) use file::{ConfigFile, PackageConfig, UserFile};
 pub(crate) use options::{Commands, HooksConfig, SandboxChoice, TaskConfig, TaskOptions};
-pub(crate) use settings::{CacheConfig, DaemonConfig};
+pub(crate) use settings::CacheConfig;
 pub use settings::{Overrides, Settings, SettingsOverride};
 pub(crate) use units::{Seconds, Size};
 

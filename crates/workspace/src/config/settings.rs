@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use buildnet_engine::build::SandboxMode;
 
-use crate::config::{ConfigFile, SandboxChoice, Size, UserFile};
+use crate::config::{ConfigFile, DaemonConfig, DaemonSettings, SandboxChoice, Size, UserFile};
 use crate::decode::record;
 use crate::error::{Problem, ProblemKind};
 
@@ -17,15 +17,15 @@ record! {
         pub dir: Option<String>,
         /// Size at which what was not used for longest is removed, such as `20GB`.
         pub max_size: Option<Size>,
-    }
-}
-
-record! {
-    /// The daemon.
-    "the daemon"
-    pub struct DaemonConfig {
-        /// Address and port that it listens on.
-        pub listen: Option<String>,
+        /// A cache that builds share over the network: `grpc://host:port[/instance]`, `grpcs://…`, or `s3://bucket/prefix`.
+        pub remote: Option<String>,
+        /// Whether what is built here is sent to it; true by default.
+        pub remote_upload: Option<bool>,
+        /// Environment variable with the token that it asks for; `BUILDNET_REMOTE_TOKEN` by default.
+        pub remote_token_env: Option<String>,
+        /// Instances that read what they have not from another: `pr: main` is for all instances whose names begin with `pr/`, which
+        /// never write to `main`. `pr: main` by default; `{}` for none.
+        pub overlays: Option<std::collections::BTreeMap<String, String>>,
     }
 }
 
@@ -49,10 +49,18 @@ pub struct SettingsOverride {
     pub cache_dir: Option<PathBuf>,
     /// Bytes at which the cache evicts.
     pub cache_max_size: Option<u64>,
+    /// Address of the remote cache; an empty one stands for none.
+    pub remote_cache: Option<String>,
+    /// Send results to the remote cache.
+    pub remote_upload: Option<bool>,
+    /// Variable with the token of the remote cache.
+    pub remote_token_env: Option<String>,
     /// Commands at once.
     pub jobs: Option<u32>,
     /// Address of the daemon.
     pub listen: Option<String>,
+    /// How the daemon serves others.
+    pub daemon: DaemonSettings,
     /// Go on after a failure.
     pub keep_going: Option<bool>,
     /// Confinement where neither package nor task says so.
@@ -66,10 +74,18 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Bytes at which the cache evicts what was not used for longest. 20 GB by default.
     pub cache_max_size: u64,
+    /// Address of the remote cache; none to use none.
+    pub remote_cache: Option<String>,
+    /// Whether results are sent to the remote cache. True by default.
+    pub remote_upload: bool,
+    /// Variable with the token of the remote cache. `BUILDNET_REMOTE_TOKEN` by default.
+    pub remote_token_env: String,
     /// Commands at once; none: as many as there are cores.
     pub jobs: Option<u32>,
     /// Address of the daemon. `127.0.0.1:9876` by default.
     pub listen: String,
+    /// How the daemon serves others.
+    pub daemon: DaemonSettings,
     /// Whether a build goes on with what a failure does not concern.
     pub keep_going: bool,
     /// Confinement where neither package nor task says so.
@@ -81,8 +97,12 @@ impl Default for Settings {
         Self {
             cache_dir: None,
             cache_max_size: 20_000_000_000,
+            remote_cache: None,
+            remote_upload: true,
+            remote_token_env: "BUILDNET_REMOTE_TOKEN".into(),
             jobs: None,
             listen: "127.0.0.1:9876".into(),
+            daemon: DaemonSettings::default(),
             keep_going: false,
             sandbox: SandboxMode::Strict,
         }
@@ -94,8 +114,12 @@ impl SettingsOverride {
         Self {
             cache_dir: self.cache_dir.or(other.cache_dir),
             cache_max_size: self.cache_max_size.or(other.cache_max_size),
+            remote_cache: self.remote_cache.or(other.remote_cache),
+            remote_upload: self.remote_upload.or(other.remote_upload),
+            remote_token_env: self.remote_token_env.or(other.remote_token_env),
             jobs: self.jobs.or(other.jobs),
             listen: self.listen.or(other.listen),
+            daemon: self.daemon.or(other.daemon),
             keep_going: self.keep_going.or(other.keep_going),
             sandbox: self.sandbox.or(other.sandbox),
         }
@@ -111,8 +135,12 @@ impl SettingsOverride {
         Self {
             cache_dir: cache.and_then(|cache| cache.dir.clone()).map(PathBuf::from),
             cache_max_size: cache.and_then(|cache| cache.max_size).map(|size| size.0),
+            remote_cache: cache.and_then(|cache| cache.remote.clone()),
+            remote_upload: cache.and_then(|cache| cache.remote_upload),
+            remote_token_env: cache.and_then(|cache| cache.remote_token_env.clone()),
             jobs,
             listen: daemon.and_then(|daemon| daemon.listen.clone()),
+            daemon: DaemonSettings::from_config(daemon, cache.and_then(|cache| cache.overlays.as_ref())),
             keep_going,
             sandbox: sandbox.map(|choice| choice.0),
         }
@@ -128,8 +156,9 @@ impl SettingsOverride {
         Self::from_parts(file.cache.as_ref(), file.daemon.as_ref(), file.jobs, file.keep_going, file.sandbox)
     }
 
-    /// What the environment says: `BUILDNET_CACHE_DIR`, `BUILDNET_CACHE_MAX_SIZE`, `BUILDNET_JOBS`, `BUILDNET_LISTEN`,
-    /// `BUILDNET_KEEP_GOING`, `BUILDNET_SANDBOX`. Empty values count as absent.
+    /// What the environment says: `BUILDNET_CACHE_DIR`, `BUILDNET_CACHE_MAX_SIZE`, `BUILDNET_REMOTE_CACHE`,
+    /// `BUILDNET_REMOTE_UPLOAD`, `BUILDNET_JOBS`, `BUILDNET_LISTEN`, `BUILDNET_KEEP_GOING`, `BUILDNET_SANDBOX`. Empty values count as
+    /// absent.
     pub(crate) fn from_environment(environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Self {
         let mut get = |name: &str, expected: &str, valid: &dyn Fn(&str) -> bool| {
             let value = environment.get(name).filter(|value| !value.is_empty())?;
@@ -150,9 +179,15 @@ impl SettingsOverride {
             cache_max_size: get("BUILDNET_CACHE_MAX_SIZE", "size", &|value| Size::parse(value).is_some())
                 .and_then(Size::parse)
                 .map(|size| size.0),
+            remote_cache: get("BUILDNET_REMOTE_CACHE", "", &|_| true).map(str::to_owned),
+            remote_upload: get("BUILDNET_REMOTE_UPLOAD", "`true` or `false`", &|value| flag(value).is_some())
+                .and_then(flag),
+            remote_token_env: None,
             jobs: get("BUILDNET_JOBS", "whole number", &|value| value.parse::<u32>().is_ok())
                 .and_then(|value| value.parse().ok()),
             listen: get("BUILDNET_LISTEN", "", &|_| true).map(str::to_owned),
+            // `buildnet start` takes these from the environment itself.
+            daemon: DaemonSettings::default(),
             keep_going: get("BUILDNET_KEEP_GOING", "`true` or `false`", &|value| flag(value).is_some()).and_then(flag),
             sandbox: get("BUILDNET_SANDBOX", "sandbox mode (strict, warn, off)", &|value| {
                 SandboxChoice::parse(value).is_some()
@@ -171,8 +206,12 @@ impl Settings {
         Self {
             cache_dir: given.cache_dir,
             cache_max_size: given.cache_max_size.unwrap_or(defaults.cache_max_size),
+            remote_cache: given.remote_cache.filter(|address| !address.is_empty()),
+            remote_upload: given.remote_upload.unwrap_or(defaults.remote_upload),
+            remote_token_env: given.remote_token_env.unwrap_or(defaults.remote_token_env),
             jobs: given.jobs.filter(|&jobs| jobs > 0),
             listen: given.listen.unwrap_or(defaults.listen),
+            daemon: given.daemon,
             keep_going: given.keep_going.unwrap_or(defaults.keep_going),
             sandbox: given.sandbox.unwrap_or(defaults.sandbox),
         }

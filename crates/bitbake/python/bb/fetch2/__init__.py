@@ -44,7 +44,8 @@ class FetchData:
         self.type, self.host, self.path, self.user, self.pswd, self.parm = decodeurl(d.expand(url))
         self.user = self.user or self.parm.get("user", "")
         self.pswd = self.pswd or self.parm.get("pswd", "")
-        self.donestamp = self.lockfile = self.localpath = self.basename = self.basepath = self.revision = None
+        self._d = d
+        self.localpath = self.basename = self.basepath = self.revision = None
         self.needdonestamp = True
         self.localfile = ""
         self.mirrortarballs = []
@@ -62,15 +63,24 @@ class FetchData:
             logger.warning('Consider updating %s recipe to use "protocol" not "proto" in SRC_URI.', d.getVar("PN"))
             self.parm["protocol"] = self.parm["proto"]
         self.method.urldata_init(self, d)
-        for kind in CHECKSUM_LIST:
-            self._expect(kind, d)
         if "localpath" in self.parm:
             self.localpath = self.parm["localpath"]
             self.basename = os.path.basename(self.localpath)
         elif self.localfile:
             self.localpath = self.method.localpath(self, d)
-        if self.needdonestamp:
-            self._stamps(d)
+
+    def __getattr__(self, name):
+        # Most of those who read a recipe want neither checksums nor stamps: these are looked up when they are asked for.
+        kind, _, what = name.rpartition("_")
+        if what in ("name", "expected") and kind in CHECKSUM_LIST:
+            self._expect(kind, self._d)
+        elif name in ("donestamp", "lockfile"):
+            self.donestamp = self.lockfile = None
+            if self.needdonestamp:
+                self._stamps(self._d)
+        else:
+            raise AttributeError(name)
+        return getattr(self, name)
 
     def _expect(self, kind, d):
         """Notes the checksum of one kind that the recipe gives."""

@@ -184,7 +184,7 @@ impl Compiler<'_> {
             return self.function(&name, arguments);
         }
         let Expr::Attribute(attribute) = &*call.func else { return None };
-        let method = method(attribute.attr.as_str(), arguments.len())?;
+        let method = Method::of(attribute.attr.as_str(), arguments.len())?;
         let of = self.boxed(&attribute.value)?;
         let arguments = match arguments {
             [Expr::Generator(generator)] if method == Method::Join => {
@@ -243,7 +243,8 @@ impl Compiler<'_> {
     }
 }
 
-fn comparison(op: CmpOp, right: &Expr) -> Option<Comparison> {
+/// The comparison, where its meaning does not depend on what objects are the same one.
+pub(in crate::python) fn comparison(op: CmpOp, right: &Expr) -> Option<Comparison> {
     Some(match op {
         CmpOp::Eq => Comparison::Equal,
         CmpOp::NotEq => Comparison::NotEqual,
@@ -269,23 +270,6 @@ fn constant_truth(expr: &Expr) -> Option<bool> {
         },
         _ => None,
     }
-}
-
-fn method(name: &str, arguments: usize) -> Option<Method> {
-    Some(match (name, arguments) {
-        ("split", 0..=2) => Method::Split,
-        ("rsplit", 1..=2) => Method::Rsplit,
-        ("replace", 2) => Method::Replace,
-        ("strip", 0..=1) => Method::Strip,
-        ("lstrip", 0..=1) => Method::Lstrip,
-        ("rstrip", 0..=1) => Method::Rstrip,
-        ("upper", 0) => Method::Upper,
-        ("lower", 0) => Method::Lower,
-        ("startswith", 1) => Method::StartsWith,
-        ("endswith", 1) => Method::EndsWith,
-        ("join", 1) => Method::Join,
-        _ => return None,
-    })
 }
 
 /// The dotted name of a called function, unless what it is called on is computed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Stop;
+use super::paths::{dirname, join, normpath};
 use super::program::Function;
 use super::run::{Machine, number, printable, truth};
 use super::text::words;
@@ -189,47 +190,4 @@ fn sorted(value: &Value) -> Outcome {
     let mut items: Vec<&str> = items.iter().map(|item| item.as_str().ok_or(Stop::Python)).collect::<Outcome<_>>()?;
     items.sort_unstable();
     Ok(Value::List(items.into_iter().map(Value::from).collect::<Vec<_>>().into()))
-}
-
-/// Everything before the last slash, without the slashes that end it unless it is nothing but slashes.
-fn dirname(path: &str) -> &str {
-    let head = &path[..path.rfind('/').map_or(0, |at| at + 1)];
-    let trimmed = head.trim_end_matches('/');
-    if trimmed.is_empty() { head } else { trimmed }
-}
-
-/// A path without `.`, `..` and repeated slashes. Two leading slashes stay two, as POSIX has it.
-fn normpath(path: &str) -> String {
-    let slashes = path.len() - path.trim_start_matches('/').len();
-    let root = match slashes {
-        0 => "",
-        2 => "//",
-        _ => "/",
-    };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part != ".." || (root.is_empty() && parts.last().is_none_or(|last| *last == "..")) {
-            parts.push(part);
-        } else {
-            parts.pop();
-        }
-    }
-    let joined = format!("{root}{}", parts.join("/"));
-    if joined.is_empty() { ".".to_owned() } else { joined }
-}
-
-fn join(parts: &[Value]) -> Outcome {
-    let mut result = String::new();
-    for (at, part) in parts.iter().enumerate() {
-        let part = path(part)?;
-        if part.starts_with('/') || at == 0 {
-            part.clone_into(&mut result);
-        } else {
-            if !result.is_empty() && !result.ends_with('/') {
-                result.push('/');
-            }
-            result.push_str(part);
-        }
-    }
-    Ok(result.into())
 }

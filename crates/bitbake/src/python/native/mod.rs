@@ -7,15 +7,18 @@
 
 mod compile;
 mod functions;
+pub(super) mod paths;
 mod program;
 mod run;
 mod text;
 
 use std::sync::Arc;
 
+pub(super) use compile::comparison;
 use parking_lot::RwLock;
-pub(super) use program::Program;
+pub(super) use program::{Comparison, Method, Program};
 use rustc_hash::FxHashMap;
+pub(super) use text::{method as text_method, words};
 
 use super::Session;
 use crate::data::Store;

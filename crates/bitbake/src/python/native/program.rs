@@ -54,7 +54,7 @@ pub(super) enum Node {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(in crate::python) enum Comparison {
     Equal,
     NotEqual,
     Less,
@@ -96,7 +96,7 @@ pub(super) enum Function {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(in crate::python) enum Method {
     Split,
     Rsplit,
     Replace,
@@ -108,4 +108,24 @@ pub(super) enum Method {
     StartsWith,
     EndsWith,
     Join,
+}
+
+impl Method {
+    /// The method of a name, with so many arguments.
+    pub(in crate::python) fn of(name: &str, arguments: usize) -> Option<Self> {
+        Some(match (name, arguments) {
+            ("split", 0..=2) => Self::Split,
+            ("rsplit", 1..=2) => Self::Rsplit,
+            ("replace", 2) => Self::Replace,
+            ("strip", 0..=1) => Self::Strip,
+            ("lstrip", 0..=1) => Self::Lstrip,
+            ("rstrip", 0..=1) => Self::Rstrip,
+            ("upper", 0) => Self::Upper,
+            ("lower", 0) => Self::Lower,
+            ("startswith", 1) => Self::StartsWith,
+            ("endswith", 1) => Self::EndsWith,
+            ("join", 1) => Self::Join,
+            _ => return None,
+        })
+    }
 }

@@ -14,7 +14,7 @@ fn list(items: impl Iterator<Item = impl Into<Value>>) -> Value {
 }
 
 /// A method call on text.
-pub(super) fn method(method: Method, of: &Value, arguments: &[Value]) -> Result<Value, Stop> {
+pub(in crate::python) fn method(method: Method, of: &Value, arguments: &[Value]) -> Result<Value, Stop> {
     let Value::Str(text) = of else { return Err(Stop::Python) };
     let text: &str = text;
     Ok(match (method, arguments) {
@@ -50,6 +50,6 @@ pub(super) fn method(method: Method, of: &Value, arguments: &[Value]) -> Result<
 }
 
 /// The words of a text, as Python's `split` and set of words see them; `None` where Python's idea of white space may differ.
-pub(super) fn words(text: &str) -> Option<impl Iterator<Item = &str> + Clone> {
+pub(in crate::python) fn words(text: &str) -> Option<impl Iterator<Item = &str> + Clone> {
     plain(text).then(|| text.split_whitespace())
 }

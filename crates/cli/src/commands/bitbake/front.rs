@@ -272,7 +272,7 @@ fn dump_signatures(place: &Place, bench: &Workbench, planned: &mut Planned) -> R
         .collect();
     let options = buildnet_bitbake::config::ParseOptions { threads: place.threads, sign: true };
     let outcomes = bench.dir.each_recipe(Some(&wanted), options, |_, file, variant| {
-        let name = buildnet_bitbake::recipe::virtual_name(&file.path, &variant.variant);
+        let name = buildnet_bitbake::recipe::virtual_name(&file.multiconfig, &file.path, &variant.variant);
         let (Some(tasks), Some(signatures)) = (by_recipe.get(name.as_str()), &variant.signatures) else { return Ok(0) };
         for at in tasks {
             let node = &planned.graph.nodes[*at];

@@ -26,8 +26,9 @@ pub(crate) struct PlaceArgs {
     /// The build directory, which holds conf/ [default: where you stand, or above]
     #[arg(long, value_name = "DIR", global = true)]
     build_dir: Option<PathBuf>,
-    /// The Python interpreter, 3.9 or newer
-    #[arg(long, value_name = "PROGRAM", env = "BUILDNET_PYTHON", default_value = "python3", global = true)]
+    /// The Python interpreter: `cpython` (python3, 3.9 or newer), `rustpython` (buildnet-python, which comes with BuildNet), `auto`
+    /// (the first of them that is there), or a program
+    #[arg(long, value_name = "PYTHON", env = "BUILDNET_PYTHON", default_value = "auto", global = true)]
     python: PathBuf,
     /// How many threads read recipes [default: one per core]
     #[arg(long, value_name = "COUNT", global = true)]
@@ -49,7 +50,7 @@ impl PlaceArgs {
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
         Place {
             build_dir,
-            python: self.python,
+            python: interpreter(self.python),
             time_limit: Duration::from_secs(self.python_seconds),
             threads: threads.unwrap_or(1),
             verbosity: context.teller.verbosity,
@@ -58,6 +59,27 @@ impl PlaceArgs {
             machine: context.json,
             daemon: (context.use_daemon && !self.no_cache).then(|| context.daemon.clone()),
         }
+    }
+}
+
+/// The host's Python.
+const CPYTHON: &str = "python3";
+/// Our own: RustPython, in a program beside this one.
+const RUSTPYTHON: &str = "buildnet-python";
+
+/// The program that a name stands for. One that is nowhere is named all the same: starting it fails with the reason.
+fn interpreter(wanted: PathBuf) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let own = || {
+        let beside = std::env::current_exe().ok().map(|program| program.with_file_name(RUSTPYTHON));
+        beside.filter(|file| file.is_file()).or_else(|| on_path(RUSTPYTHON))
+    };
+    match wanted.to_str() {
+        Some("auto") => on_path(CPYTHON).or_else(own).unwrap_or_else(|| CPYTHON.into()),
+        Some("cpython") => CPYTHON.into(),
+        Some("rustpython") => own().unwrap_or_else(|| RUSTPYTHON.into()),
+        _ => wanted,
     }
 }
 

@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 
 use crate::error::ErrorReport;
-use crate::facts::{CacheReduction, CacheStats};
+use crate::facts::{CacheReduction, CacheReport};
 use crate::server::reply::Refusal;
 use crate::server::state::App;
 
@@ -25,15 +25,17 @@ pub(super) async fn blocking<T: Send + 'static>(
     Ok(done.map_err(|panic| ErrorReport::internal("the work broke off").because(&panic))??)
 }
 
-/// What the cache holds.
+/// What the cache holds, and what clients of other build tools asked for.
 #[utoipa::path(get, path = "/cache/stats", params(("workspace" = Option<String>, Query)),
-    responses((status = 200, body = CacheStats), (status = 422, body = ErrorReport)))]
-pub async fn stats(State(app): State<App>, Query(query): Query<WorkspaceQuery>) -> Result<Json<CacheStats>, Refusal> {
-    let stats = blocking(move || {
+    responses((status = 200, body = CacheReport), (status = 422, body = ErrorReport)))]
+pub async fn stats(State(app): State<App>, Query(query): Query<WorkspaceQuery>) -> Result<Json<CacheReport>, Refusal> {
+    let report = blocking(move || {
         let store = app.service().store_for(&query.workspace)?;
-        store.stats().map_err(|error| ErrorReport::of(&error))
+        let stats = store.stats().map_err(|error| ErrorReport::of(&error))?;
+        let directory = store.dir().display().to_string();
+        Ok(CacheReport { directory, stats: stats.into(), traffic: app.metrics().traffic() })
     });
-    Ok(Json(stats.await?.into()))
+    Ok(Json(report.await?))
 }
 
 /// Removes everything from the cache but what builds in flight need.

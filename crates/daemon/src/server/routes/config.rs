@@ -17,10 +17,12 @@ pub async fn config(
     Query(query): Query<WorkspaceQuery>,
 ) -> Result<Json<Configuration>, Refusal> {
     let found = blocking(move || {
-        let service = app.service();
+        let (service, listen) = (app.service(), app.access().listen());
         let root = service.root_of(&query.workspace)?;
         let workspace = service.workbench().workspace(&root)?;
-        Ok(Configuration::of(&workspace, service.workbench().default_cache_dir()))
+        let settings = Configuration::of(&workspace, service.workbench().default_cache_dir());
+        // What the settings say is what they ask for; this is where the daemon really listens.
+        Ok(Configuration { listen: listen.to_string(), ..settings })
     });
     Ok(Json(found.await?))
 }

@@ -9,6 +9,7 @@ use buildnet_engine::build::Plan;
 use buildnet_workspace::{Overrides, Request, SettingsOverride, Workspace};
 
 use crate::error::ErrorReport;
+use crate::service::BuildRequest;
 
 /// Plans that are kept of one configuration; clients ask for few different ones.
 const MAX_PLANS: usize = 16;
@@ -20,7 +21,7 @@ type Stamp = Option<(u64, u64, i64, i64)>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     environment: BTreeMap<String, String>,
-    cache_dir: Option<PathBuf>,
+    flags: SettingsOverride,
     places: Places,
 }
 
@@ -49,22 +50,33 @@ impl Places {
 /// What decides over a workspace's files, from the environment of whoever asks and the cache directory that they chose. The second
 /// value is where the user's own configuration would be.
 pub fn overrides(environment: &BTreeMap<String, String>, cache_dir: Option<&Path>) -> (Overrides, Option<PathBuf>) {
-    Origin::new(environment, cache_dir).overrides()
+    let flags = SettingsOverride { cache_dir: cache_dir.map(Path::to_owned), ..SettingsOverride::default() };
+    Origin::new(environment, flags).overrides()
+}
+
+/// The settings that a request itself decides on.
+pub(super) fn flags_of(request: &BuildRequest) -> SettingsOverride {
+    SettingsOverride {
+        cache_dir: request.cache_dir.as_deref().map(PathBuf::from),
+        remote_cache: request.remote_cache.clone(),
+        remote_upload: request.remote_upload,
+        ..SettingsOverride::default()
+    }
 }
 
 impl Origin {
-    pub(super) fn new(environment: &BTreeMap<String, String>, cache_dir: Option<&Path>) -> Self {
+    pub(super) fn new(environment: &BTreeMap<String, String>, flags: SettingsOverride) -> Self {
         let ours = environment.iter().filter(|(name, _)| name.starts_with("BUILDNET_"));
         Self {
             environment: ours.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            cache_dir: cache_dir.map(Path::to_owned),
+            flags,
             places: Places::from_environment(environment),
         }
     }
 
     fn overrides(self) -> (Overrides, Option<PathBuf>) {
         let overrides = Overrides {
-            flags: SettingsOverride { cache_dir: self.cache_dir, ..SettingsOverride::default() },
+            flags: self.flags,
             environment: self.environment,
             cargo_home: self.places.cargo_home,
             rustup_home: self.places.rustup_home,

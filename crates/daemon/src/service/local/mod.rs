@@ -4,6 +4,7 @@ mod followed;
 mod loaded;
 mod opened;
 mod recording;
+mod remote;
 mod written;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +15,7 @@ use buildnet_cas::{Store, StoreOptions};
 use buildnet_engine::build::Plan;
 use buildnet_event::{BuildId, BuildOutcome, Bus};
 use buildnet_history::HistoryStore;
-use buildnet_workspace::{Settings, Workspace, find_root};
+use buildnet_workspace::{Settings, SettingsOverride, Workspace, find_root};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +115,7 @@ impl Workbench for LocalWorkbench {
             let opened = self.opened(&job.plan.root);
             let workspace = match opened.planned() {
                 Some(workspace) => workspace,
-                None => opened.workspace(self.environment(&job.request), job.request.cache_dir.as_deref())?,
+                None => opened.workspace(self.environment(&job.request), loaded::flags_of(&job.request))?,
             };
             let store = self.store_in(&self.cache_dir(&workspace.settings), workspace.settings.cache_max_size)?;
             opened.build(job, &workspace, store, bus, id, cancel, &self.background).await
@@ -129,7 +130,7 @@ impl Workbench for LocalWorkbench {
     }
 
     fn workspace(&self, root: &Path) -> Result<Arc<Workspace>, ErrorReport> {
-        self.opened(root).workspace(&self.options.environment, None)
+        self.opened(root).workspace(&self.options.environment, SettingsOverride::default())
     }
 
     fn store(&self, root: Option<&Path>) -> Result<Store, ErrorReport> {

@@ -9,15 +9,16 @@ use buildnet_cas::Store;
 use buildnet_engine::build::{BuildOptions, Builder, Changes, Plan};
 use buildnet_event::{BuildId, BuildOutcome, Bus, EventKind, Level, TaskName};
 use buildnet_history::{HistoryStore, SqliteHistory};
-use buildnet_workspace::{Request, Workspace};
+use buildnet_workspace::{Request, SettingsOverride, Workspace};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::followed::{Doubtful, Followed};
-use super::loaded::{Loaded, Origin};
+use super::loaded::{Loaded, Origin, flags_of};
 use super::recording::record;
+use super::remote;
 use super::written::Written;
 use crate::error::ErrorReport;
 use crate::service::{BuildRequest, Job};
@@ -68,9 +69,9 @@ impl Opened {
     pub(super) fn workspace(
         &self,
         environment: &BTreeMap<String, String>,
-        cache_dir: Option<&str>,
+        flags: SettingsOverride,
     ) -> Result<Arc<Workspace>, ErrorReport> {
-        self.with_loaded(environment, cache_dir, |loaded| Ok(Arc::clone(&loaded.workspace)))
+        self.with_loaded(environment, flags, |loaded| Ok(Arc::clone(&loaded.workspace)))
     }
 
     /// The workspace as it was loaded last, which planning does.
@@ -85,16 +86,16 @@ impl Opened {
         environment: &BTreeMap<String, String>,
     ) -> Result<Arc<Plan>, ErrorReport> {
         let wanted = Request { task: request.task.clone(), packages: request.packages.clone() };
-        self.with_loaded(environment, request.cache_dir.as_deref(), |loaded| loaded.plan(wanted))
+        self.with_loaded(environment, flags_of(request), |loaded| loaded.plan(wanted))
     }
 
     fn with_loaded<T>(
         &self,
         environment: &BTreeMap<String, String>,
-        cache_dir: Option<&str>,
+        flags: SettingsOverride,
         then: impl FnOnce(&mut Loaded) -> Result<T, ErrorReport>,
     ) -> Result<T, ErrorReport> {
-        let origin = Origin::new(environment, cache_dir.map(Path::new));
+        let origin = Origin::new(environment, flags);
         let mut slot = self.loaded.lock();
         // Where a build has just begun or ended the watches are in use: then the files are looked at.
         let doubtful = self.followed.try_lock().map_or(Doubtful::All, |mut followed| followed.doubtful_configuration());
@@ -166,7 +167,8 @@ impl Opened {
         }
         drop(followed);
         let untouched = matches!(&changes, Changes::Directories(directories) if directories.is_empty());
-        let options = self.options(&job, workspace);
+        let mut options = self.options(&job, workspace);
+        options.remote = remote::open(&workspace.settings, &job.environment, bus, id)?;
         let plan = Arc::clone(&job.plan);
         let report =
             builder.build(plan, options, changes, bus, id, cancel).await.map_err(|error| ErrorReport::of(&error))?;
@@ -253,6 +255,7 @@ impl Opened {
             search_path: path.split(':').map(PathBuf::from).filter(|entry| entry.is_absolute()).collect(),
             expected_us: (*self.expectations()).clone(),
             command: request.command(),
+            remote: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! `ByteStream`: large blobs in pieces (`google/bytestream/bytestream.proto`, with REAPI's resource names).
 
-mod read;
+mod pieces;
+pub(super) mod read;
 mod upload;
 mod write;
 
@@ -35,10 +36,9 @@ impl Streams {
 impl ByteStream for Streams {
     type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
 
-    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let mut call = Call::open(&self.service, "read", &request);
-        let result = read::read(&mut call, request.into_inner()).await;
-        call.close(result)
+    async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        // The route of `read::serve` goes before this service's.
+        Err(Status::unimplemented("reads are served elsewhere"))
     }
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {

@@ -1,26 +1,73 @@
-//! Reading a blob from an offset.
+//! Reading a blob from an offset. Not through tonic, which would copy the content into its own buffer.
 
-use bazel_remote_apis::google::bytestream::{ReadRequest, ReadResponse};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bazel_remote_apis::google::bytestream::ReadRequest;
 use buildnet_cas::BlobReader;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
+use prost::Message;
 use tokio::sync::mpsc::Sender;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use super::Call;
+use super::pieces::{Framed, PIECE, Pieces};
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::compress::{Compressor, Shrinker};
+use crate::frame::PREFIX;
 use crate::metrics::Outcome;
 use crate::resource::Resource;
+use crate::service::CacheService;
 use crate::status::from_cache;
 
-/// Bytes of content in one message. A slow client costs a few of these.
-const PIECE: usize = 256 << 10;
+/// Most bytes of a request: a resource name and two numbers.
+const MAX_REQUEST: usize = 16 << 10;
 
-type Pieces = BoxStream<'static, Result<ReadResponse, Status>>;
+/// The method `Read`.
+pub(in crate::server) async fn serve(State(service): State<CacheService>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let message = tokio::time::timeout(service.limits().idle, receive(body)).await;
+    let message = message.unwrap_or_else(|_| Err(Status::deadline_exceeded("nothing came for too long")));
+    let message = match message {
+        Ok(message) => message,
+        Err(status) => return status.into_http(),
+    };
+    let metadata = MetadataMap::from_headers(head.headers);
+    let request = tonic::Request::from_parts(metadata, head.extensions, message);
+    let mut call = Call::open(&service, "read", &request);
+    let result = read(&mut call, request.into_inner()).await;
+    match call.close(result) {
+        Ok(pieces) => {
+            let mut response = Response::new(Body::new(Framed::new(pieces.into_inner())));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            response
+        }
+        Err(status) => status.into_http(),
+    }
+}
 
-pub(super) async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces, Status> {
+/// The one message of a request.
+async fn receive(body: Body) -> Result<ReadRequest, Status> {
+    let mut bytes = to_bytes(body, MAX_REQUEST)
+        .await
+        .map_err(|error| Status::invalid_argument(format!("the request cannot be taken: {error}")))?;
+    if bytes.first().is_some_and(|compressed| *compressed != 0) {
+        return Err(Status::unimplemented("messages are not compressed here; blobs can be"));
+    }
+    let length = bytes.get(1..PREFIX).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    if length.map(|length| length as usize + PREFIX) != Some(bytes.len()) {
+        return Err(Status::internal("the request is not one gRPC message"));
+    }
+    ReadRequest::decode(bytes.split_off(PREFIX)).map_err(|error| Status::internal(error.to_string()))
+}
+
+async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces, Status> {
+    call.check_name(&request.resource_name)?;
     let Resource { instance, compressor, digest } = Resource::read(&request.resource_name)?;
     call.allow(&instance, Role::Read)?;
     let offset = u64::try_from(request.read_offset).ok().filter(|offset| *offset <= digest.size());
@@ -36,22 +83,33 @@ pub(super) async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces
     call.outcome = Outcome::Hit;
     call.sent = end - offset;
     if compressor == Compressor::Identity && digest.size() <= PIECE as u64 {
-        let blob = call.service().run(move |service| Ok(service.store().read(&digest)?)).await;
-        let blob = blob.map_err(|error| from_cache(&error))?.ok_or_else(missing)?;
+        let blob = call.service().blob(digest).await.map_err(|error| from_cache(&error))?.ok_or_else(missing)?;
         // Both are at most the size of the blob, which is in memory.
-        let range = usize::try_from(offset).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
-        let piece = ReadResponse { data: if range.len() == blob.len() { blob } else { blob.slice(range) }.into() };
-        return Ok(futures::stream::iter([Ok(piece)]).boxed());
+        return Ok(Pieces::whole(blob.slice(usize::try_from(offset).unwrap_or(0)..usize::try_from(end).unwrap_or(0))));
     }
-    let reader = call.service().run(move |service| Ok(service.store().open_blob(&digest)?)).await;
-    let mut reader = reader.map_err(|error| from_cache(&error))?.ok_or_else(missing)?;
+    let open = move |service: &CacheService| Ok(service.store().open_blob(&digest)?);
+    let reader = call.service().look(|_| Wanted::blob(digest), open).await;
+    let reader = reader.map_err(|error| from_cache(&error))?.ok_or_else(missing)?;
+    Ok(match compressor {
+        Compressor::Identity => Pieces::range(reader, offset, end),
+        compressor => Pieces::stream(shrunk(call.service().clone(), compressor, reader, offset, end)),
+    })
+}
+
+/// A range of a blob, compressed piece by piece outside the threads that serve connections.
+fn shrunk(
+    service: CacheService,
+    compressor: Compressor,
+    mut reader: BlobReader,
+    offset: u64,
+    end: u64,
+) -> BoxStream<'static, std::io::Result<Bytes>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
-    let service = call.service().clone();
     tokio::spawn(async move {
         // Each piece is read by itself, so that a stalled client holds no thread.
         let mut shrinker = match Shrinker::new(compressor) {
             Ok(shrinker) => Some(shrinker),
-            Err(error) => return fail(&sender, &error).await,
+            Err(error) => return fail(&sender, error).await,
         };
         let mut position = offset;
         while let Some(mut used) = shrinker.take() {
@@ -67,16 +125,16 @@ pub(super) async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces
                 }
                 Ok(None) => match used.finish() {
                     Ok(bytes) => (bytes, true),
-                    Err(error) => return fail(&sender, &error).await,
+                    Err(error) => return fail(&sender, error).await,
                 },
-                Err(error) => return fail(&sender, &error).await,
+                Err(error) => return fail(&sender, error).await,
             };
-            if !bytes.is_empty() && sender.send(Ok(ReadResponse { data: bytes })).await.is_err() || last {
+            if !bytes.is_empty() && sender.send(Ok(bytes.into())).await.is_err() || last {
                 return;
             }
         }
     });
-    Ok(ReceiverStream::new(receiver).boxed())
+    ReceiverStream::new(receiver).boxed()
 }
 
 /// The next piece as it is sent; `None` at the end.
@@ -98,8 +156,7 @@ fn next(
     shrinker.push(&bytes).map(Some)
 }
 
-async fn fail(sender: &Sender<Result<ReadResponse, Status>>, error: &std::io::Error) {
-    tracing::error!(%error, "reading a blob failed");
+async fn fail(sender: &Sender<std::io::Result<Bytes>>, error: std::io::Error) {
     // The client may be gone already.
-    let _ = sender.send(Err(Status::data_loss(format!("the blob cannot be read: {error}")))).await;
+    let _ = sender.send(Err(error)).await;
 }

@@ -17,9 +17,10 @@ use crate::service::{CacheError, CacheService, Limits};
 /// One upload: what came so far.
 pub(super) struct Upload {
     sink: Expander<BlobWriter>,
-    /// Bytes as they came (compressed ones, if so).
-    pub(super) received: u64,
-    /// The same, where others can see it.
+    /// The offset that the next request must have: where the stream began in the blob, plus the bytes that it brought, as they
+    /// came. (REAPI adds up uncompressed and compressed bytes here.)
+    pub(super) next: u64,
+    /// Bytes of the blob that are here, where others can see them.
     progress: Arc<AtomicU64>,
     size: u64,
 }
@@ -27,20 +28,29 @@ pub(super) struct Upload {
 impl Upload {
     pub(super) fn start(service: &CacheService, resource: &Resource) -> Result<Self, CacheError> {
         let size = resource.digest.size();
-        let limit = service.limits().max_blob_bytes;
-        if size > limit {
-            return Err(CacheError::TooLarge { limit });
-        }
         let writer = service.store().writer(resource.digest)?;
         let sink = Expander::new(resource.compressor, writer, size).map_err(|error| invalid(&error))?;
-        Ok(Self { sink, received: 0, progress: Arc::default(), size })
+        Ok(Self { sink, next: 0, progress: Arc::default(), size })
     }
 
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
         self.sink.take(bytes).map_err(write_error)?;
-        self.received += bytes.len() as u64;
-        self.progress.store(self.received, Ordering::Relaxed);
+        self.next += bytes.len() as u64;
+        self.progress.store(self.committed(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Bytes of the blob that are here: the offset at which another stream may go on.
+    pub(super) fn committed(&self) -> u64 {
+        self.size - self.sink.left()
+    }
+
+    /// Prepares for another stream: a compressed one starts anew, with what follows the bytes that are here.
+    pub(super) fn restart(self) -> io::Result<Self> {
+        let mut upload = Self { sink: self.sink.restart()?, ..self };
+        upload.next = upload.committed();
+        upload.progress.store(upload.next, Ordering::Relaxed);
+        Ok(upload)
     }
 
     /// Verifies the blob and makes it part of the store.
@@ -54,7 +64,7 @@ fn invalid(error: &io::Error) -> CacheError {
 }
 
 /// An expander's error is the client's mistake, unless the disk said no.
-fn write_error(source: io::Error) -> CacheError {
+pub(super) fn write_error(source: io::Error) -> CacheError {
     let path = "upload".into();
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CasError::DiskFull { path, source }.into(),
@@ -114,6 +124,8 @@ impl Uploads {
 
     /// Keeps an interrupted upload for a while.
     pub(super) fn park(&self, identity: &Identity, name: &str, upload: Upload) {
+        // What cannot be expanded has no good part that could be kept.
+        let Ok(upload) = upload.restart() else { return self.forget(identity, name) };
         let mut slots = self.slots.lock();
         let now = Instant::now();
         slots.retain(|_, slot| slot.parked.is_none() || now.duration_since(slot.touched) < self.max_age);

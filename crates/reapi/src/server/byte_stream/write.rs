@@ -5,13 +5,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tonic::{Status, Streaming};
 
-use super::upload::{Upload, Uploads};
+use super::upload::{Upload, Uploads, write_error};
 use super::{Call, whole};
 use crate::access::{Identity, Role};
 use crate::compress::Compressor;
 use crate::metrics::Outcome;
 use crate::resource::Resource;
-use crate::status::from_cache;
+use crate::status::{from_cache, from_cas};
 
 /// Every so many messages, look whether somebody else has finished the same blob.
 const LOOK_EVERY: u32 = 32;
@@ -24,6 +24,7 @@ pub(super) async fn write(
 ) -> Result<i64, Status> {
     let first = next(call, &mut requests).await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
     let name = first.resource_name.clone();
+    call.check_name(&name)?;
     let resource = Resource::write(&name)?;
     let identity = call.allow(&resource.instance, Role::Write)?;
     call.outcome = Outcome::Stored;
@@ -31,6 +32,7 @@ pub(super) async fn write(
         return Err(Status::invalid_argument("the offset is negative"));
     }
     let digest = resource.digest;
+    call.check_size(&digest)?;
     let whole_at_once = resource.compressor == Compressor::Identity
         && first.finish_write
         && first.write_offset == 0
@@ -38,8 +40,8 @@ pub(super) async fn write(
     if whole_at_once {
         call.received = first.data.len() as u64;
         let data = Bytes::from(first.data);
-        let stored = call.service().run(move |service| Ok(service.store().put_expected(&digest, &data)?)).await;
-        stored.map_err(|error| from_cache(&error))?;
+        let stored = call.service().put_blobs(vec![(digest, data)]).await.map_err(|error| from_cache(&error))?;
+        stored.into_iter().collect::<Result<(), _>>().map_err(|error| from_cas(&error))?;
         after_finish(call, &mut requests, &name).await?;
         return Ok(whole(&resource));
     }
@@ -69,12 +71,12 @@ async fn begin(
     let upload = uploads
         .resume(identity, name)
         .ok_or_else(|| Status::invalid_argument(format!("offset {offset}, but nothing of this upload is here")))?;
-    if i64::try_from(upload.received) == Ok(offset) {
+    if i64::try_from(upload.next) == Ok(offset) {
         return Ok(upload);
     }
-    let received = upload.received;
+    let committed = upload.committed();
     uploads.park(identity, name, upload);
-    Err(Status::invalid_argument(format!("offset {offset}, but {received} bytes are here")))
+    Err(Status::invalid_argument(format!("offset {offset}, but {committed} bytes are here")))
 }
 
 struct Feed<'a> {
@@ -117,7 +119,7 @@ impl Feed<'_> {
             match next(self.call, requests).await? {
                 Some(next) => request = next,
                 // Half-closed without `finish_write`: the rest may come later.
-                None => return Ok(self.upload.as_ref().map_or(0, |upload| signed(upload.received))),
+                None => return self.pause(),
             }
         }
     }
@@ -127,8 +129,8 @@ impl Feed<'_> {
         let Some(upload) = &self.upload else { return Err(Status::internal("the upload is gone")) };
         let wrong = if !request.resource_name.is_empty() && request.resource_name != self.name {
             "the resource name changed in mid-stream".to_owned()
-        } else if request.write_offset != signed(upload.received) {
-            format!("offset {}, but {} bytes are here", request.write_offset, upload.received)
+        } else if request.write_offset != signed(upload.next) {
+            format!("offset {}, but {} was to come next", request.write_offset, upload.next)
         } else {
             return Ok(());
         };
@@ -144,11 +146,18 @@ impl Feed<'_> {
         Ok(())
     }
 
+    /// How much of the blob is here once what can be expanded is.
+    fn pause(&mut self) -> Result<i64, Status> {
+        let Some(upload) = self.upload.take() else { return Err(Status::internal("the upload is gone")) };
+        let upload = upload.restart().map_err(|error| from_cache(&write_error(error)))?;
+        Ok(signed(self.upload.insert(upload).committed()))
+    }
+
     async fn finish(&mut self) -> Result<i64, Status> {
         let Some(upload) = self.upload.take() else { return Err(Status::internal("the upload is gone")) };
-        let received = signed(upload.received);
+        let sent = signed(upload.next);
         self.call.service().run(move |_| upload.finish()).await.map_err(|error| from_cache(&error))?;
-        Ok(received)
+        Ok(sent)
     }
 }
 

@@ -1,19 +1,36 @@
 //! What is counted, by protocol, operation, instance and client.
 
-use std::collections::HashMap;
+mod latency;
+mod traffic;
+mod trend;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use self::latency::Latencies;
+pub use self::traffic::{Share, Traffic};
+pub use self::trend::Regression;
+use self::trend::Trends;
+
+use crate::source::Invocations;
 
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 10] = [0.000_25, 0.001, 0.002_5, 0.01, 0.025, 0.1, 0.25, 1.0, 10.0, 60.0];
-/// Most rows that are kept apart; later ones are counted as client and instance `other`, so that clients cannot fill
-/// the memory with names.
+/// Most rows that are kept apart; further ones are counted as client and instance `other`, so that clients cannot fill
+/// the memory, or whoever reads the counters, with names.
 const MAX_ROWS: usize = 2048;
-/// Lookups before a client can be said to hit usually.
-const WARM_UP: u64 = 100;
+/// When the rows are full, those that were idle for this long make room: they are summed as `other`.
+const IDLE: Duration = Duration::from_hours(1);
+/// How often to look for idle rows at most.
+const SWEEP: Duration = Duration::from_mins(1);
+
+/// Client and instance of the rows that sum what is not kept apart.
+const OTHER: &str = "other";
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +68,6 @@ pub struct Sample<'a> {
     pub latency: Duration,
 }
 
-/// A client that used to hit and does no more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Regression {
-    /// The instance.
-    pub instance: String,
-    /// The client's tool.
-    pub client: String,
-    /// Share of its lookups that used to hit, in percent.
-    pub before: u8,
-    /// Share of its recent lookups that hit, in percent.
-    pub now: u8,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     protocol: &'static str,
@@ -72,35 +76,48 @@ struct Key {
     client: Arc<str>,
 }
 
-#[derive(Clone, Debug, Default)]
+/// A key that is only looked up. Hashes as [`Key`] does: the same fields in the same order.
+#[derive(Hash)]
+struct KeyRef<'a> {
+    protocol: &'static str,
+    operation: &'static str,
+    instance: &'a str,
+    client: &'a str,
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.protocol == key.protocol
+            && self.operation == key.operation
+            && *self.instance == *key.instance
+            && *self.client == *key.client
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Row {
     outcomes: [u64; 5],
     received: u64,
     sent: u64,
     seconds: f64,
     buckets: [u64; BUCKETS.len()],
-}
-
-#[derive(Clone, Debug, Default)]
-struct Trend {
-    lookups: u64,
-    /// Exponential means of hits over about 500 and 30 lookups.
-    long: f64,
-    short: f64,
-    alarmed: bool,
+    latencies: Latencies,
+    last: Instant,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     rows: HashMap<Key, Row>,
-    trends: HashMap<(Arc<str>, Arc<str>), Trend>,
-    regressions: Vec<Regression>,
+    trends: Trends,
+    swept: Option<Instant>,
 }
 
 /// The counters of a server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     table: Mutex<Table>,
+    regressed: Notify,
+    invocations: Invocations,
 }
 
 const OUTCOMES: [(Outcome, &str); 5] = [
@@ -127,50 +144,41 @@ pub struct Totals {
 }
 
 impl Metrics {
+    /// What each run of a build tool asked for.
+    pub fn invocations(&self) -> &Invocations {
+        &self.invocations
+    }
+
     /// Counts a request.
     pub fn record(&self, sample: &Sample<'_>) {
         let mut table = self.table.lock();
-        let mut key = Key {
-            protocol: sample.protocol,
-            operation: sample.operation,
-            instance: sample.instance.into(),
-            client: sample.client.into(),
-        };
-        if table.rows.len() >= MAX_ROWS && !table.rows.contains_key(&key) {
-            key.instance = "other".into();
-            key.client = "other".into();
-        }
-        let trend_key = (key.instance.clone(), key.client.clone());
-        let row = table.rows.entry(key).or_default();
-        row.outcomes[sample.outcome as usize] += 1;
-        row.received += sample.received;
-        row.sent += sample.sent;
-        let seconds = sample.latency.as_secs_f64();
-        row.seconds += seconds;
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            row.buckets[bucket] += 1;
-        }
-        let hit = match sample.outcome {
-            Outcome::Hit => 1.0,
-            Outcome::Miss => 0.0,
-            _ => return,
-        };
-        let trend = table.trends.entry(trend_key.clone()).or_default();
-        if let Some((before, now)) = trend.follow(hit) {
-            let regression =
-                Regression { instance: trend_key.0.to_string(), client: trend_key.1.to_string(), before, now };
-            tracing::warn!(
-                client = regression.client,
-                instance = regression.instance,
-                "hits fell from {before} % to {now} % of the lookups"
-            );
-            table.regressions.push(regression);
+        table.row(sample).count(sample);
+        let regressed = table.trends.follow(sample);
+        drop(table);
+        if regressed {
+            self.regressed.notify_one();
         }
     }
 
     /// The clients that stopped hitting since this was last asked.
     pub fn take_regressions(&self) -> Vec<Regression> {
-        std::mem::take(&mut self.table.lock().regressions)
+        std::mem::take(&mut self.table.lock().trends.regressions)
+    }
+
+    /// Waits until clients have stopped hitting, and says which. For one reader.
+    pub async fn regressions(&self) -> Vec<Regression> {
+        loop {
+            let regressions = self.take_regressions();
+            if !regressions.is_empty() {
+                return regressions;
+            }
+            self.regressed.notified().await;
+        }
+    }
+
+    /// What clients asked for and got, by protocol, by client and by instance.
+    pub fn traffic(&self) -> Traffic {
+        traffic::summarize(self.table.lock().rows.iter())
     }
 
     /// Totals over all clients.
@@ -240,24 +248,86 @@ impl Key {
     }
 }
 
-impl Trend {
-    /// Takes one lookup; the shares before and now when the client has just stopped hitting.
-    fn follow(&mut self, hit: f64) -> Option<(u8, u8)> {
-        self.lookups += 1;
-        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-        let mean = |mean: f64, window: f64| mean + (hit - mean) / window.min(self.lookups as f64);
-        (self.long, self.short) = (mean(self.long, 500.0), mean(self.short, 30.0));
-        if self.alarmed {
-            self.alarmed = self.short < self.long / 2.0;
-            return None;
+impl Table {
+    /// The row of a request, made when there is none and room for one.
+    fn row(&mut self, sample: &Sample<'_>) -> &mut Row {
+        let Sample { protocol, operation, instance, client, .. } = *sample;
+        let wanted = KeyRef { protocol, operation, instance, client };
+        if !self.rows.contains_key(&wanted) && self.rows.len() >= MAX_ROWS {
+            self.sweep();
         }
-        if self.lookups < WARM_UP || self.long < 0.5 || self.short > self.long / 5.0 {
-            return None;
+        let full = self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&wanted);
+        let (instance, client) = if full { (OTHER, OTHER) } else { (instance, client) };
+        self.entry(&KeyRef { protocol, operation, instance, client })
+    }
+
+    /// Makes a key only where there is none yet: requests are counted without taking memory.
+    fn entry(&mut self, key: &KeyRef<'_>) -> &mut Row {
+        if !self.rows.contains_key(key) {
+            self.rows.insert(key.to_key(), Row::new());
         }
-        self.alarmed = true;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
-        let percent = |share: f64| (share * 100.0).round() as u8;
-        Some((percent(self.long), percent(self.short)))
+        self.rows.get_mut(key).expect("inserted above")
+    }
+
+    /// Sums rows that were idle for long, but not more often than once in a while.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < SWEEP) {
+            return;
+        }
+        self.swept = Some(now);
+        let idle = self.rows.extract_if(|key, row| &*key.client != OTHER && now.duration_since(row.last) > IDLE);
+        for (key, row) in idle.collect::<Vec<_>>() {
+            let other = KeyRef { protocol: key.protocol, operation: key.operation, instance: OTHER, client: OTHER };
+            self.entry(&other).add(&row);
+        }
+    }
+}
+
+impl KeyRef<'_> {
+    fn to_key(&self) -> Key {
+        let (instance, client) = (self.instance.into(), self.client.into());
+        Key { protocol: self.protocol, operation: self.operation, instance, client }
+    }
+}
+
+impl Row {
+    fn new() -> Self {
+        Self {
+            outcomes: [0; 5],
+            received: 0,
+            sent: 0,
+            seconds: 0.0,
+            buckets: [0; BUCKETS.len()],
+            latencies: Latencies::default(),
+            last: Instant::now(),
+        }
+    }
+
+    fn count(&mut self, sample: &Sample<'_>) {
+        self.outcomes[sample.outcome as usize] += 1;
+        self.received += sample.received;
+        self.sent += sample.sent;
+        let seconds = sample.latency.as_secs_f64();
+        self.seconds += seconds;
+        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
+            self.buckets[bucket] += 1;
+        }
+        self.latencies.record(sample.latency);
+        self.last = Instant::now();
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *count += more;
+        }
+        for (count, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *count += more;
+        }
+        self.received += other.received;
+        self.sent += other.sent;
+        self.seconds += other.seconds;
+        self.latencies.add(&other.latencies);
     }
 }
 
@@ -317,6 +387,44 @@ mod tests {
         assert_eq!(regressions.len(), 1);
         assert!(regressions[0].before > 60 && regressions[0].now < 20, "{regressions:?}");
         assert_eq!(metrics.take_regressions(), []);
+    }
+
+    #[test]
+    fn a_regression_wakes_its_reader_and_blobs_do_not_count() {
+        let metrics = Metrics::default();
+        for _ in 0..200 {
+            metrics.record(&sample(Outcome::Hit));
+        }
+        for _ in 0..200 {
+            metrics.record(&Sample { operation: "get_cas", ..sample(Outcome::Miss) });
+        }
+        assert_eq!(metrics.take_regressions(), []);
+        // Each build of a pull request has an instance of its own.
+        for number in 0..200 {
+            let instance = format!("pr/{number}");
+            let outcome = if number < 120 { Outcome::Hit } else { Outcome::Miss };
+            metrics.record(&Sample { instance: &instance, ..sample(outcome) });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let regressions = runtime.block_on(metrics.regressions());
+        assert_eq!(regressions[0].instance, "pr/*");
+    }
+
+    #[test]
+    fn traffic_is_summed_three_ways() {
+        let metrics = Metrics::default();
+        for (protocol, client, outcome) in
+            [("grpc", "bazel", Outcome::Hit), ("grpc", "moon", Outcome::Miss), ("gradle", "Gradle", Outcome::Stored)]
+        {
+            metrics.record(&Sample { protocol, client, ..sample(outcome) });
+        }
+        let traffic = metrics.traffic();
+        assert_eq!((traffic.total.requests, traffic.total.hits, traffic.total.misses), (3, 1, 1));
+        assert_eq!(traffic.protocols[0].name, "grpc");
+        assert_eq!(traffic.protocols[0].requests, 2);
+        assert_eq!(traffic.clients.len(), 3);
+        assert_eq!((traffic.instances.len(), traffic.instances[0].stored), (1, 1));
+        assert!((2000..2400).contains(&traffic.total.p50_us.unwrap()), "{traffic:?}");
     }
 
     #[test]

@@ -1,0 +1,11 @@
+//! Who may use the daemon's cache, and what it says of its use: through the real program and its real port.
+
+mod equivalence;
+mod limits;
+mod listen;
+mod overlays;
+mod stats;
+mod support;
+mod tls;
+mod tokens;
+mod why;

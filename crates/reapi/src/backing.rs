@@ -1,0 +1,150 @@
+//! A slower, larger cache behind the store: read through on a miss, written back in the background.
+
+use std::fmt;
+
+use buildnet_cas::Store;
+use buildnet_digest::{Digest, DigestFunction, reapi};
+use futures::future::BoxFuture;
+
+use crate::namespace;
+use crate::service::{CacheError, CacheService};
+
+/// What a result is found by, here and in caches that know nothing of our keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EntryKey {
+    /// The store's own key. It covers the instance, and whatever else tells entries apart.
+    pub key: Digest,
+    /// The instance of a REAPI action; empty for other entries.
+    pub instance: String,
+    /// The digest that REAPI clients know the action by; none for entries of other protocols.
+    pub action: Option<Digest>,
+}
+
+impl EntryKey {
+    /// Of an action in an instance.
+    pub fn action(instance: &str, action: &Digest) -> Self {
+        Self { key: namespace::action_key(instance, action), instance: instance.to_owned(), action: Some(*action) }
+    }
+
+    /// Of an entry that only the store's key names.
+    pub fn derived(key: Digest) -> Self {
+        Self { key, instance: String::new(), action: None }
+    }
+}
+
+/// What a tier did since it was opened, and what it has still to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackingStats {
+    /// What is behind, for people.
+    pub name: String,
+    /// Whether it is left alone for the moment, since it failed.
+    pub suspended: bool,
+    /// Blobs and results brought from it.
+    pub hits: u64,
+    /// Blobs and results that it had not.
+    pub misses: u64,
+    /// Requests that failed, also those that were tried again.
+    pub failures: u64,
+    /// Bytes of blobs brought from it.
+    pub read_bytes: u64,
+    /// Results written to it.
+    pub written: u64,
+    /// Bytes of blobs written to it.
+    pub written_bytes: u64,
+    /// Results that were not written: the queue was full, or writing failed for good.
+    pub dropped: u64,
+    /// Results that wait to be written.
+    pub pending: u64,
+    /// Bytes that these name themselves.
+    pub pending_bytes: u64,
+}
+
+/// A tier behind the store.
+///
+/// It never fails a request: what it cannot do counts as a miss, or is done later, and shows in its statistics.
+pub trait Backing: fmt::Debug + Send + Sync + 'static {
+    /// Brings a blob into the store, verified. False when it is not there or cannot be had.
+    fn pull_blob<'a>(&'a self, store: &'a Store, digest: &'a Digest) -> BoxFuture<'a, bool>;
+
+    /// Brings a result with every blob that it names into the store, the blobs first. False when it is not there, or not complete.
+    fn pull_result<'a>(&'a self, store: &'a Store, key: &'a EntryKey) -> BoxFuture<'a, bool>;
+
+    /// Has a result that the store holds, and the blobs that it names, written in the background. Returns at once.
+    fn publish(&self, store: &Store, key: EntryKey, result: &reapi::ActionResult);
+
+    /// Forgets a result; false when the tier cannot or had none. It is then not written any more either.
+    fn forget<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, bool>;
+
+    /// Waits until everything is written, or until nothing is written any more; what is left is kept for the next start where the
+    /// tier can.
+    fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// What it did.
+    fn stats(&self) -> BackingStats;
+}
+
+/// What a look-up is about, so that it can be brought from behind.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Blobs.
+    Blobs(Vec<Digest>),
+    /// Results: the first that is found is enough.
+    Results(Vec<EntryKey>),
+}
+
+impl Wanted {
+    /// One blob.
+    pub fn blob(digest: Digest) -> Self {
+        Self::Blobs(vec![digest])
+    }
+}
+
+impl CacheService {
+    /// The result of an action, of this instance or the one below it.
+    pub fn wanted_action(&self, instance: &str, action: &Digest) -> Wanted {
+        Wanted::Results(self.lookup_order(instance).map(|instance| EntryKey::action(instance, action)).collect())
+    }
+
+    /// A named entry, of this instance or the one below it.
+    pub fn wanted_named(&self, protocol: &str, instance: &str, key: &str) -> Wanted {
+        self.wanted_entry(DigestFunction::Sha256, protocol, instance, key)
+    }
+
+    /// A named result, whose digests use `function`.
+    pub(crate) fn wanted_entry(&self, function: DigestFunction, protocol: &str, instance: &str, key: &str) -> Wanted {
+        let keys = self.lookup_order(instance).map(|instance| namespace::named_key(function, protocol, instance, key));
+        Wanted::Results(keys.map(EntryKey::derived).collect())
+    }
+
+    /// Looks into the store; where that finds nothing, brings what is wanted from the tier behind, and looks once more.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        wanted: impl FnOnce(&Self) -> Wanted,
+        look: impl Fn(&Self) -> Result<Option<T>, CacheError> + Clone + Send + 'static,
+    ) -> Result<Option<T>, CacheError> {
+        let found = self.run(look.clone()).await?;
+        if found.is_some() || !self.pull(wanted).await {
+            return Ok(found);
+        }
+        self.run(look).await
+    }
+
+    /// Brings what is wanted from the tier behind, if there is one. Whether anything came.
+    pub async fn pull(&self, wanted: impl FnOnce(&Self) -> Wanted) -> bool {
+        let Some(backing) = self.backing() else { return false };
+        match wanted(self) {
+            Wanted::Blobs(digests) => {
+                let pulls = digests.iter().map(|digest| backing.pull_blob(self.store(), digest));
+                futures::future::join_all(pulls).await.contains(&true)
+            }
+            Wanted::Results(keys) => {
+                for key in &keys {
+                    if backing.pull_result(self.store(), key).await {
+                        return true;
+                    }
+                }
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a server answers at once: on the thread that serves the connection where memory has it, else outside. Handing work
+//! to another thread and back costs more than most of this work.
+
+use buildnet_cas::{Cached, CasError};
+use buildnet_digest::{Digest, reapi};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::access::Identity;
+use crate::backing::{EntryKey, Wanted};
+use crate::namespace;
+use crate::service::{CacheError, CacheService};
+use crate::source::RequestSource;
+
+/// More bytes than this are hashed, compressed or copied outside the threads that serve connections.
+pub(crate) const AT_ONCE: usize = 256 << 10;
+
+impl CacheService {
+    /// A whole blob, also from the tier behind.
+    pub(crate) async fn blob(&self, digest: Digest) -> Result<Option<Bytes>, CacheError> {
+        if let Some(blob) = self.store().read_cached(&digest) {
+            return Ok(Some(blob));
+        }
+        self.look(|_| Wanted::blob(digest), move |service| Ok(service.store().read(&digest)?)).await
+    }
+
+    /// Those of the digests whose blobs are not in the store.
+    pub(crate) async fn missing(&self, digests: Vec<Digest>) -> Result<Vec<Digest>, CacheError> {
+        if self.store().all_cached(&digests) {
+            return Ok(Vec::new());
+        }
+        self.run(move |service| Ok(service.store().find_missing(&digests)?)).await
+    }
+
+    /// Stores blobs; a result for each.
+    pub(crate) async fn put_blobs(&self, blobs: Vec<(Digest, Bytes)>) -> Result<Vec<Result<(), CasError>>, CacheError> {
+        if blobs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= AT_ONCE {
+            let (sender, receiver) = oneshot::channel();
+            // Who asked may be gone meanwhile.
+            let submitted = self.store().submit_batch(&blobs, |results| drop(sender.send(results)));
+            if submitted.is_ok() {
+                return receiver.await.map_err(|_| CacheError::Gone);
+            }
+        }
+        self.run(move |service| Ok(service.store().put_batch(&blobs))).await
+    }
+
+    /// The result of an action, of this instance or the one below it, as far as memory tells.
+    pub(crate) fn action_result_cached(&self, instance: &str, action: &Digest) -> Cached<reapi::ActionResult> {
+        for instance in self.lookup_order(instance) {
+            match self.store().action_result_cached(&namespace::action_key(instance, action)) {
+                Cached::Absent => {}
+                other => return other,
+            }
+        }
+        // The tier behind may have it.
+        if self.backing().is_some() { Cached::Unknown } else { Cached::Absent }
+    }
+
+    /// Stores the result of an action, whose blobs are there, and records who did and with what.
+    pub(crate) async fn submit_action_result(
+        &self,
+        source: &RequestSource,
+        writer: &Identity,
+        instance: &str,
+        action: &Digest,
+        result: &reapi::ActionResult,
+    ) -> Result<(), CacheError> {
+        let key = EntryKey::action(instance, action);
+        self.record("reapi", (writer, Some(source)), instance, &action.to_string(), key.key)?;
+        let (sender, receiver) = oneshot::channel();
+        self.store().submit_action_result(&key.key, result, |done| drop(sender.send(done)));
+        receiver.await.map_err(|_| CacheError::Gone)??;
+        if let Some(backing) = self.backing() {
+            backing.publish(self.store(), key, result);
+        }
+        Ok(())
+    }
+}
