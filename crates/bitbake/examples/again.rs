@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use buildnet_bitbake::Result;
 use buildnet_bitbake::config::Options;
 use buildnet_bitbake::persist::CacheOptions;
-use buildnet_bitbake::workbench::{Wanted, Workbench, plan};
+use buildnet_bitbake::workbench::{Plan, Wanted, Workbench, plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,9 +50,9 @@ fn run(build_dir: PathBuf, targets: &[String]) -> Result<()> {
     reading.findings.iter().for_each(|finding| eprintln!("{finding}"));
     eprintln!("{} recipes: {} parsed, {} cached", reading.files, reading.parsed, reading.cached());
     if !targets.is_empty() {
-        let mut planned = plan(&bench, reading.recipes, targets, "build", &[])?;
+        let mut planned = plan(&bench, reading.recipes, &Plan { targets, ..Plan::default() })?;
         step("graph");
-        eprintln!("{} hashes", planned.hashes()?.len());
+        eprintln!("{} hashes", planned.hashes()?.tasks.len());
         step("hashes");
     }
     Ok(())

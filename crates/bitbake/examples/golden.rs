@@ -179,7 +179,7 @@ fn explain(path: &str, variant: &str, want: &Json, got: &RecipeSignatures) {
     }
 }
 
-/// The rows name no recipe: they come in the order of the sorted recipes, and a recipe's own row comes before its variants.
+/// Where the rows name no recipe, they come in the order of the sorted recipes, and a recipe's own row comes before its variants.
 fn by_recipe(dir: &BuildDir, rows: Vec<Json>) -> BTreeMap<(String, String), Json> {
     let mut paths: Vec<&str> = dir.recipes().iter().map(|recipe| recipe.path.as_str()).collect();
     paths.sort_unstable();
@@ -188,6 +188,10 @@ fn by_recipe(dir: &BuildDir, rows: Vec<Json>) -> BTreeMap<(String, String), Json
     let mut expected = BTreeMap::new();
     for row in rows {
         let variant = row["variant"].as_str().unwrap_or_default().to_owned();
+        if let Some(recipe) = row["recipe"].as_str() {
+            expected.insert((recipe.to_owned(), variant), row);
+            continue;
+        }
         if variant.is_empty() {
             current = paths.next().expect("a recipe for each row without a variant");
         }

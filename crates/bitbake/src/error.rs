@@ -71,6 +71,9 @@ pub enum Error {
     /// Metadata declared the configuration unusable (`bb.fatal`), or BitBake's rules do.
     #[error("{0}")]
     Fatal(String),
+    /// The configuration cannot be used, for each of these reasons.
+    #[error("{}", .0.join("\n"))]
+    Configuration(Vec<String>),
     /// A file or directory could not be read.
     #[error("{path}: {message}")]
     Io {
@@ -100,6 +103,7 @@ impl Diagnostic for Error {
             | Self::Python { .. }
             | Self::Skip(_)
             | Self::Fatal(_)
+            | Self::Configuration(_)
             | Self::TimeLimit { .. } => ErrorCategory::User,
             Self::Io { .. } | Self::Worker(_) => ErrorCategory::Environment,
         }

@@ -13,6 +13,7 @@
 //! | `python` | CPython in worker processes, evaluating against the datastore |
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
+//! | `equivalence` | the client of hash equivalence servers: unified hashes |
 //! | `workbench` | what the command line shows: findings, rows, variables, graphs |
 //!
 //! | `graph` | providers, the recipes and tasks that targets need, the hash of each task |
@@ -63,6 +64,7 @@
 
 pub mod config;
 pub mod data;
+pub mod equivalence;
 pub mod error;
 pub mod graph;
 pub mod metadata;

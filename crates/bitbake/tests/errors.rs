@@ -163,3 +163,30 @@ fn a_layer_that_is_missing_or_unfit_is_named() {
     let error = error.err().expect("the layer is gone").to_string();
     assert!(error.contains("names directories that do not exist"), "{error}");
 }
+
+#[test]
+fn everything_that_is_wrong_with_layers_is_told_together() {
+    let top = tempfile::tempdir().expect("a temporary directory");
+    let Some(result) = build(
+        top.path(),
+        &[(
+            "conf/layer.conf",
+            "BBPATH .= \":${LAYERDIR}\"\nBBFILE_COLLECTIONS += \"t old\"\nBBFILE_PATTERN_t = \"\"\nBBFILE_PATTERN_old = \"\"\n\
+             BBFILE_PRIORITY_old = \"high\"\nLAYERSERIES_CORENAMES = \"x\"\nLAYERSERIES_COMPAT_t = \"y z\"\n\
+             LAYERVERSION_old = \"1.10\"\nLAYERDEPENDS_t = \"old (>= 1.9) old (<1.2) gone\"\n\
+             LAYERRECOMMENDS_t = \"also-gone\"\nBBFILES_DYNAMIC = \"whatever :x\"\n",
+        )],
+    ) else {
+        return;
+    };
+    let error = result.err().expect("the layers are unfit").to_string();
+    let expected = [
+        "BBFILES_DYNAMIC: whatever is not [!]LAYER:PATTERN",
+        "BBFILES_DYNAMIC: :x is not [!]LAYER:PATTERN",
+        "the layer t is compatible with y z, and the core layer is x",
+        "the layer t depends on version <1.2 of the layer old, which is 1.10",
+        "the layer t depends on the layer gone, which bblayers.conf does not list",
+        "BBFILE_PRIORITY_old is high, which is no number",
+    ];
+    assert_eq!(error.lines().collect::<Vec<_>>(), expected);
+}

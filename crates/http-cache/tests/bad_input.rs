@@ -11,17 +11,7 @@ use std::time::Duration;
 use buildnet_digest::DigestFunction;
 use buildnet_reapi::{CacheOptions, Limits};
 
-use self::common::{Server, bytes, run};
-
-/// A key of each adapter.
-const ENTRIES: [&str; 6] = [
-    "/gradle/0a1b2c",
-    "/v1/cache/123456",
-    "/v8/artifacts/ab12?slug=house",
-    "/ccache/01/23456789abcdef0123456789abcdef01234567",
-    "/sccache/a/b/c/abc",
-    "/sstate/ab/cd/sstate%3Azlib%3A14%3Aabcd_package.tar.zst",
-];
+use self::common::{ENTRIES, Server, bytes, run};
 
 /// Sends the beginning of a request, closes its side, and returns what comes back.
 fn broken_off(server: &Server, text: &[u8]) -> String {
@@ -148,4 +138,114 @@ fn wget_continues_a_download() {
         run(Command::new("wget").current_dir(dir.path()).args(["--continue", "--tries=1"]).arg(server.url(path)));
     assert!(text.contains("206 Partial Content"), "{text}");
     assert_eq!(fs::read(&file).unwrap(), object);
+}
+
+/// Sends a request as it is and returns all answers; the server closes the connection after the last.
+fn raw(server: &Server, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(&server.authority).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut reader = stream.try_clone().unwrap();
+    let request = request.to_owned();
+    // Beside the reading: the server may answer before it has all, and close.
+    let writing = std::thread::spawn(move || {
+        let _ = stream.write_all(&request);
+        stream
+    });
+    let mut answer = Vec::new();
+    let _ = reader.read_to_end(&mut answer);
+    drop(writing.join().unwrap());
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn lengths_and_chunks_that_lie_store_nothing() {
+    // A request that is never whole is dropped after this.
+    let limits = Limits { idle: Duration::from_millis(500), ..Limits::default() };
+    let server = Server::start(CacheOptions { limits, ..CacheOptions::default() });
+    let long = "x".repeat(100_000);
+    let framings = [
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "Content-Length: 5, 6\r\n\r\nhello",
+        "Content-Length: -5\r\n\r\nhello",
+        "Content-Length: +5\r\n\r\nhello",
+        "Content-Length: 0x5\r\n\r\nhello",
+        "Content-Length: 18446744073709551616\r\n\r\nhello",
+        "Content-Length: 18446744073709551615\r\n\r\nhello",
+        "Content-Length: 6\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n6\r\nhello\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nfive\r\nhello\r\n0\r\n\r\n",
+        &format!("Transfer-Encoding: chunked\r\n\r\n5;{long}\r\nhello\r\n0\r\n\r\n"),
+        "Transfer-Encoding: gzip\r\n\r\nhello",
+        &format!("X: {}\r\nContent-Length: 5\r\n\r\nhello", long.repeat(10)),
+        &format!("{}Content-Length: 5\r\n\r\nhello", "X: y\r\n".repeat(5000)),
+    ];
+    std::thread::scope(|scope| {
+        for path in ENTRIES {
+            let (server, framings) = (&server, &framings);
+            scope.spawn(move || {
+                for framing in framings {
+                    let request = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}");
+                    let answer = raw(server, request.as_bytes());
+                    let shown: String = framing.chars().take(100).collect();
+                    assert!(!answer.contains("HTTP/1.1 2"), "{path}: {shown}: {answer}");
+                    assert_eq!(server.curl(path, &[]).0, 404, "{path}: {shown}");
+                }
+            });
+        }
+    });
+    assert_eq!(spooled(&server), 0);
+}
+
+#[test]
+fn what_follows_a_body_is_not_part_of_it() {
+    let server = Server::start(CacheOptions::default());
+    for path in ENTRIES {
+        let request = format!(
+            "PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello\
+             GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        );
+        let answers = raw(&server, request.as_bytes());
+        assert_eq!(answers.matches("HTTP/1.1 2").count(), 2, "{path}: {answers}");
+        assert!(answers.ends_with("\r\n\r\nhello"), "{path}: {answers}");
+        // With both, the chunks count (RFC 9112, section 6.3), for all that comes after, too.
+        let both = format!(
+            "PUT {path}0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n"
+        );
+        raw(&server, both.as_bytes());
+        assert_ne!(server.curl(&format!("{path}0"), &[]).1, b"5\r\n", "{path}");
+    }
+}
+
+#[test]
+fn encodings_are_the_clients_own_and_ranges_are_within() {
+    let server = Server::start(CacheOptions::default());
+    let object = bytes(5, 300_000);
+    for path in ENTRIES {
+        let stored =
+            server.put(path, &object, &["--header", "Content-Encoding: gzip", "--header", "Content-Type: x/y"]);
+        assert!(matches!(stored, 200..=202), "{path}: {stored}");
+        let (status, headers, body) = server.curl_with_headers(path, &["--header", "Accept-Encoding: gzip, br"]);
+        assert!(status == 200 && body == object, "{path}");
+        assert!(!headers.contains("content-encoding"), "{path}: {headers}");
+        for (range, status, expected) in [
+            ("bytes=0-0", 206, 0..1),
+            ("bytes=299999-", 206, 299_999..300_000),
+            ("bytes=-1", 206, 299_999..300_000),
+            ("bytes=-999999999999", 206, 0..300_000),
+            ("bytes=5-18446744073709551615", 206, 5..300_000),
+            ("bytes=0-1,5-6,9-", 200, 0..300_000),
+            ("bytes=9-5", 200, 0..300_000),
+            ("bytes=x", 200, 0..300_000),
+            ("lines=0-1", 200, 0..300_000),
+        ] {
+            let header = format!("Range: {range}");
+            let answer = server.curl(path, &["--header", &header]);
+            assert!(answer == (status, object[expected].to_vec()), "{path}: {range}: {}", answer.0);
+        }
+        assert_eq!(server.curl(path, &["--header", "Range: bytes=300000-"]).0, 416, "{path}");
+    }
 }

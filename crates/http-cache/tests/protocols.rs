@@ -7,7 +7,7 @@ use buildnet_reapi::{Access, CacheOptions, Limits, RemoteCache};
 use prost::Message;
 use serde_json::{Value, json};
 
-use self::common::{Server, bytes};
+use self::common::{ENTRIES, Server, bytes};
 
 fn json_of(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(body)))
@@ -177,4 +177,40 @@ fn roles_promotion_and_purging() {
     assert_eq!(json_of(&server.curl("/cache/purge?writer=ci", &purge).1), json!({ "purged": 1 }));
     assert_eq!(json_of(&server.curl("/cache/purge?writer=boss", &purge).1), json!({ "purged": 1 }));
     assert_eq!(server.curl("/i/pr%2F1/gradle/k", &["--header", &ci]).0, 404);
+}
+
+/// Whatever brought a blob, it is there for all that name blobs by their digests.
+#[test]
+fn every_protocol_stores_into_one_store() {
+    let server = Server::start(CacheOptions::default());
+    let remote = format!("grpc://{}/elsewhere", server.authority);
+    let cache = server.runtime.block_on(RemoteCache::connect(&remote, None)).unwrap();
+    let read = |digest: Digest| server.runtime.block_on(cache.read(&[digest])).unwrap().remove(&digest);
+    let mut stored = Vec::new();
+    // Small enough for a batch, and large enough for a stream.
+    for (size, seed) in [(1000, 100), (5_000_000, 200)] {
+        for (index, path) in ENTRIES.iter().enumerate() {
+            let content = bytes(seed + index as u64, size);
+            let path = path.replacen("ab", &format!("{index}f"), 1);
+            let path = if size == 1000 { path } else { format!("/i/other{path}") };
+            assert!(matches!(server.put(&path, &content, &[]), 200..=202), "{path}");
+            stored.push((path, content));
+        }
+        let content = bytes(seed + 50, size);
+        let path = format!("/cas/{}", DigestFunction::Sha256.digest(&content).hex());
+        assert_eq!(server.put(&path, &content, &[]), 200);
+        stored.push((path, content));
+        let content = bytes(seed + 60, size);
+        let digest = DigestFunction::Sha256.digest(&content);
+        server.runtime.block_on(cache.write(&[(digest, content.clone().into())])).unwrap();
+        stored.push((format!("gRPC, {size} bytes"), content));
+    }
+    for (from, content) in stored {
+        let digest = DigestFunction::Sha256.digest(&content);
+        assert!(read(digest).is_some_and(|found| found == content), "{from} over gRPC");
+        for address in ["/cas", "/main/cas", "/i/main/cas"] {
+            let (status, found) = server.curl(&format!("{address}/{}", digest.hex()), &[]);
+            assert!(status == 200 && found == content, "{from} at {address}: {status}");
+        }
+    }
 }

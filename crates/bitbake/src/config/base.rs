@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::environment::approved;
-use super::layers::{Layer, RecipeFile, layers, recipe_files};
+use super::layers::{Layer, RecipeFile, layers as layers_of, recipe_files};
 use crate::data::{Evaluate as _, Origin, Store};
 use crate::error::{Error, Result};
 use crate::metadata::{Finalised, Reader, join};
@@ -111,7 +111,7 @@ impl BuildDir {
             store.seal_files();
             store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
         }
-        let layers = layers(&mut session, &mut store)?;
+        let layers = layers_of(&mut session, &mut store)?;
         let (mut recipes, mut listed) = recipe_files(&mut session, &mut store, &layers, "")?;
         for Multiconfig { name, store } in &mut multiconfigs {
             let (more, directories) = recipe_files(&mut session, store, &layers, name)?;
@@ -405,52 +405,60 @@ fn read_layers(reader: &mut Reader<'_>, store: &mut Store, bblayers: &str) -> Re
         )?;
     }
     let collections = store.get_words(reader.session, "BBFILE_COLLECTIONS")?;
-    dynamic_files(reader, store, &collections)?;
-    check_compatible(reader, &collections, &compatible, &core_names)?;
+    let mut problems = dynamic_files(reader, store, &collections)?;
+    problems.extend(incompatible(reader, &collections, &compatible, &core_names));
+    if !problems.is_empty() {
+        // What the layers need of each other is told along with it.
+        if let Err(Error::Configuration(more)) = layers_of(reader.session, store) {
+            problems.extend(more);
+        }
+        return Err(Error::Configuration(problems));
+    }
     let names: Vec<&str> = core_names.iter().map(String::as_str).collect();
     store.set(reader.session, Sym::new("LAYERSERIES_CORENAMES"), names.join(" ").into(), origin)
 }
 
-/// BBFILES_DYNAMIC: files that count only with (or, after `!`, without) another layer.
-fn dynamic_files(reader: &mut Reader<'_>, store: &mut Store, collections: &[String]) -> Result<()> {
+/// BBFILES_DYNAMIC: files that count only with (or, after `!`, without) another layer. What is wrong with it, in words.
+fn dynamic_files(reader: &mut Reader<'_>, store: &mut Store, collections: &[String]) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
     for entry in store.get_words(reader.session, "BBFILES_DYNAMIC")? {
         let Some((layer, files)) = entry.split_once(':').filter(|(layer, _)| !layer.is_empty()) else {
-            return Err(Error::Fatal(format!("BBFILES_DYNAMIC: {entry} is not [!]LAYER:PATTERN")));
+            problems.push(format!("BBFILES_DYNAMIC: {entry} is not [!]LAYER:PATTERN"));
+            continue;
         };
         let (invert, layer) = layer.strip_prefix('!').map_or((false, layer), |layer| (true, layer));
         if collections.iter().any(|collection| collection == layer) != invert {
             store.append(reader.session, Sym::new("BBFILES"), &format!(" {files}"), Origin::internal())?;
         }
     }
-    Ok(())
+    Ok(problems)
 }
 
-fn check_compatible(
+/// Why layers do not fit together; one that does not say what it fits is warned about.
+fn incompatible(
     reader: &mut Reader<'_>,
     collections: &[String],
     compatible: &BTreeMap<String, BTreeSet<String>>,
     core: &BTreeSet<String>,
-) -> Result<()> {
+) -> Vec<String> {
     let words = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let mut problems = Vec::new();
     for (index, collection) in collections.iter().enumerate() {
         if collections[index + 1..].contains(collection) {
-            return Err(Error::Fatal(format!(
+            problems.push(format!(
                 "two layers are called {collection}: see BBFILE_COLLECTIONS in their layer.conf, and bblayers.conf"
-            )));
+            ));
+            continue;
         }
         match compatible.get(collection) {
-            Some(_) if core.is_empty() => {
-                return Err(Error::Fatal(format!(
-                    "no core layer found to work with the layer {collection}: is one missing in bblayers.conf?"
-                )));
-            }
-            Some(series) if series.is_disjoint(core) => {
-                return Err(Error::Fatal(format!(
-                    "the layer {collection} is compatible with {}, and the core layer is {}",
-                    words(series),
-                    words(core)
-                )));
-            }
+            Some(_) if core.is_empty() => problems.push(format!(
+                "no core layer found to work with the layer {collection}: is one missing in bblayers.conf?"
+            )),
+            Some(series) if series.is_disjoint(core) => problems.push(format!(
+                "the layer {collection} is compatible with {}, and the core layer is {}",
+                words(series),
+                words(core)
+            )),
             Some(_) => {}
             None => {
                 let text =
@@ -459,7 +467,7 @@ fn check_compatible(
             }
         }
     }
-    Ok(())
+    problems
 }
 
 /// Python's `re.escape`.

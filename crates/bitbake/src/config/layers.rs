@@ -9,6 +9,7 @@ use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
 use crate::metadata::is_kind;
 use crate::python::{Message, Session};
+use crate::version;
 
 /// A layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(super) fn layers(session: &mut Session, store: &mut Store) -> Result<Vec<Lay
             Some(pattern) => result.push(Layer { name: name.clone(), pattern: pattern.to_string(), priority }),
         }
     }
-    if problems.is_empty() { Ok(result) } else { Err(Error::Fatal(problems.join("\n"))) }
+    if problems.is_empty() { Ok(result) } else { Err(Error::Configuration(problems)) }
 }
 
 /// A layer that another needs, and the version condition.
@@ -128,27 +129,15 @@ fn unmet(
         let Some(have) = store.get_text(session, &format!("LAYERVERSION_{need}"))?.filter(|v| !v.is_empty()) else {
             return Ok(Some(format!("version {condition} of the layer {need}, which does not say its version")));
         };
-        let Some((operator, wanted)) = condition.split_once(' ') else { continue };
-        let fits = version_fits(&have, operator, wanted);
-        if !fits {
-            return Ok(Some(format!("version {condition} of the layer {need}, which is {have}")));
+        let version = condition.trim_start_matches(['<', '>', '=', '!']);
+        let operator = &condition[..condition.len() - version.len()];
+        match version::holds(&have, operator, version.trim()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(format!("version {condition} of the layer {need}, which is {have}"))),
+            Err(error) => return Ok(Some(format!("version {condition} of the layer {need}, but {error}"))),
         }
     }
     Ok(None)
-}
-
-/// Layer versions are plain numbers.
-fn version_fits(have: &str, operator: &str, wanted: &str) -> bool {
-    let number = |text: &str| text.trim().parse::<f64>().unwrap_or(0.0);
-    let order = number(have).total_cmp(&number(wanted));
-    match operator {
-        "=" | "==" => order.is_eq(),
-        "!=" => order.is_ne(),
-        ">" | ">>" => order.is_gt(),
-        "<" | "<<" => order.is_lt(),
-        ">=" => order.is_ge(),
-        _ => order.is_le(),
-    }
 }
 
 fn layer_priority(

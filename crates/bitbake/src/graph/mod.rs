@@ -1,18 +1,20 @@
 //! From targets to a graph of tasks.
 //!
 //! [`Universe`] indexes all recipes by what they provide and chooses among providers (`providers`); `closure` follows the needs of
-//! targets to a set of recipes, dropping what cannot be provided; `tasks` makes the graph of their tasks; `hashes` computes the
+//! targets (`targets` says which words mean which) to a set of recipes, dropping what cannot be provided; `tasks` makes the graph of their tasks; `hashes` computes the
 //! hash of each task over that graph.
 
 mod closure;
 mod hashes;
 mod providers;
 mod row;
+mod targets;
 mod tasks;
 
 pub use closure::Closure;
-pub use hashes::{HashedTask, hash_tasks, hash_tasks_with};
+pub use hashes::{HashedTask, Hashes, Hashing, hash_tasks, hash_tasks_with};
 pub use providers::Universe;
 pub(crate) use providers::compare;
 pub use row::task_row;
-pub use tasks::{TaskGraph, TaskNode};
+pub use targets::Target;
+pub use tasks::{Selection, TaskGraph, TaskNode};

@@ -167,6 +167,11 @@ impl Universe {
         self.configurations[item.configuration].providers.get(item.name).map_or(&[], Vec::as_slice)
     }
 
+    /// The recipes of a configuration, with their indices.
+    pub(super) fn of_configuration(&self, configuration: usize) -> impl Iterator<Item = (usize, &Arc<RecipeInfo>)> {
+        self.recipes.iter().enumerate().filter(move |(index, _)| self.of_recipe[*index] == configuration)
+    }
+
     /// What the recipes of one name provide together.
     pub(super) fn provided_by(&self, configuration: usize, name: &str) -> &[String] {
         self.configurations[configuration].provided_by_name.get(name).map_or(&[], Vec::as_slice)

@@ -31,6 +31,20 @@ pub struct TaskGraph {
     pub targets: Vec<u32>,
 }
 
+/// Which tasks of the targets' graph to keep; all of it by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// BitBake's `--runall`: instead of the graph, these tasks of every recipe that is in it.
+    pub run_all: Vec<String>,
+    /// BitBake's `--runonly`: of the graph, these tasks and what they need.
+    pub run_only: Vec<String>,
+}
+
+/// A task's name with its `do_`.
+pub(super) fn full_task_name(task: &str) -> String {
+    if task.starts_with("do_") { task.to_owned() } else { format!("do_{task}") }
+}
+
 /// All tasks of a closure, before those that are not needed are dropped.
 struct Builder<'a> {
     universe: &'a Universe,
@@ -44,12 +58,22 @@ struct Builder<'a> {
 impl TaskGraph {
     /// The graph of (target, task) pairs over their closure. A task name that ends in `-` means what the task depends on.
     pub fn new(universe: &Universe, closure: &Closure, targets: &[(&str, &str)]) -> Result<Self> {
+        Self::selected(universe, closure, targets, &Selection::default())
+    }
+
+    /// The same, or other tasks of the recipes in it, or only some of its tasks.
+    pub fn selected(
+        universe: &Universe,
+        closure: &Closure,
+        targets: &[(&str, &str)],
+        selection: &Selection,
+    ) -> Result<Self> {
         let mut builder =
             Builder { universe, closure, nodes: Vec::new(), index: HashMap::new(), recursive: Vec::new() };
         builder.number();
         builder.direct()?;
         builder.gather();
-        builder.active(targets)
+        builder.active(targets, selection)
     }
 
     /// BitBake's name of a task: the recipe's file with its variant, and the task.
@@ -291,11 +315,14 @@ impl Builder<'_> {
     }
 
     /// Keeps the tasks that the targets need, in an order that respects dependencies.
-    fn active(self, targets: &[(&str, &str)]) -> Result<TaskGraph> {
+    fn active(self, targets: &[(&str, &str)], selection: &Selection) -> Result<TaskGraph> {
         let mut wanted = Vec::new();
         let mut chosen = Vec::new();
         for (target, task) in targets {
             let Some(recipe) = self.closure.provider(self.universe, target) else { continue };
+            if self.closure.failed.contains(&recipe) {
+                continue;
+            }
             let (task, parents) = task.strip_suffix('-').map_or((*task, false), |task| (task, true));
             let Some(&at) = Sym::find(task).and_then(|task| self.index.get(&(recipe, task))) else {
                 let known: Vec<&str> = self.universe.recipes[recipe].tasks.tasks.iter().map(|t| t.as_str()).collect();
@@ -308,29 +335,75 @@ impl Builder<'_> {
             }
             chosen.push(at);
         }
-        let mut active = vec![false; self.nodes.len()];
-        while let Some(at) = wanted.pop() {
-            if !std::mem::replace(&mut active[at as usize], true) {
-                wanted.extend(&self.nodes[at as usize].depends);
+        let mut active = self.needed(wanted, |_| true);
+        if !selection.run_all.is_empty() {
+            active = self.run_all(active, &selection.run_all, &mut chosen);
+            if active.is_empty() {
+                let names = selection.run_all.join(", ");
+                return Err(Error::Fatal(format!("no recipe that the targets need has the task {names}")));
             }
         }
+        if !selection.run_only.is_empty() {
+            let tasks: Vec<String> = selection.run_only.iter().map(|task| full_task_name(task)).collect();
+            let named = |at: &u32| tasks.iter().any(|task| task == self.nodes[*at as usize].task.as_str());
+            let starts = active.iter().copied().filter(named).collect();
+            active = self.needed(starts, |at| active.contains(&at));
+            if active.is_empty() {
+                let names = selection.run_only.join(", ");
+                return Err(Error::Fatal(format!("the targets need no task {names}")));
+            }
+        }
+        self.pruned(&active, &chosen)
+    }
+
+    /// Tasks with all that they depend on, as far as that is allowed.
+    fn needed(&self, mut wanted: Vec<u32>, allowed: impl Fn(u32) -> bool) -> BTreeSet<u32> {
+        let mut active = BTreeSet::new();
+        while let Some(at) = wanted.pop() {
+            if active.insert(at) {
+                wanted.extend(self.nodes[at as usize].depends.iter().filter(|dep| allowed(**dep)));
+            }
+        }
+        active
+    }
+
+    /// Other tasks of all recipes in a graph, instead of the graph: repeated until the recipes they bring in bring in no more.
+    fn run_all(&self, mut active: BTreeSet<u32>, tasks: &[String], chosen: &mut Vec<u32>) -> BTreeSet<u32> {
+        let tasks: Vec<Sym> = tasks.iter().map(|task| Sym::new(&full_task_name(task))).collect();
+        let mut before: BTreeSet<u32> = BTreeSet::new();
+        loop {
+            let recipes: BTreeSet<usize> = active.iter().map(|at| self.nodes[*at as usize].recipe).collect();
+            let of_recipe = |recipe: &usize| {
+                tasks.iter().filter_map(|task| self.index.get(&(*recipe, *task)).copied()).collect::<Vec<_>>()
+            };
+            let found: BTreeSet<u32> = recipes.iter().flat_map(of_recipe).collect();
+            active = self.needed(found.iter().copied().collect(), |_| true);
+            if found.is_subset(&before) {
+                chosen.extend(found);
+                return active;
+            }
+            before = found;
+        }
+    }
+
+    fn pruned(self, active: &BTreeSet<u32>, chosen: &[u32]) -> Result<TaskGraph> {
         let mut renumber = vec![u32::MAX; self.nodes.len()];
         let mut nodes = Vec::new();
-        for (at, node) in self.nodes.iter().enumerate().filter(|(at, _)| active[*at]) {
+        for (at, node) in self.nodes.iter().enumerate().filter(|(at, _)| active.contains(&number(*at))) {
             renumber[at] = number(nodes.len());
             nodes.push(node.clone());
         }
+        let renumbered = |at: &u32| Some(renumber[*at as usize]).filter(|at| *at != u32::MAX);
         for node in &mut nodes {
-            node.depends = node.depends.iter().map(|dep| renumber[*dep as usize]).collect();
+            node.depends = node.depends.iter().filter_map(renumbered).collect();
         }
-        let targets = chosen.into_iter().map(|at| renumber[at as usize]).filter(|at| *at != u32::MAX).collect();
+        let targets = chosen.iter().filter_map(renumbered).collect();
         let order = order(&nodes).map_err(|circle| {
-            let names: Vec<String> = circle
-                .iter()
-                .map(|at| {
-                    format!("{}:{}", self.universe.recipe_name(nodes[*at as usize].recipe), nodes[*at as usize].task)
-                })
-                .collect();
+            let name = |at: &u32| {
+                let node = &nodes[*at as usize];
+                format!("{}:{}", self.universe.recipe_name(node.recipe), node.task)
+            };
+            let names: Vec<String> = circle.iter().map(name).collect();
             Error::Fatal(format!("tasks depend on each other in a circle:\n  {}", names.join("\n  depends on ")))
         })?;
         Ok(TaskGraph { nodes, order, targets })

@@ -1,5 +1,6 @@
 //! From what single variables need to the basehash of each task.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -56,16 +57,21 @@ impl Generator {
     pub fn signatures<V: DataView>(&mut self, view: &mut V, tasks: &[Sym]) -> Result<RecipeSignatures, V::Error> {
         let recipe = self.recipe(view)?;
         let mut found: Vec<(Sym, VarSignature)> = Vec::with_capacity(1024);
-        let mut waiting: Vec<Sym> = tasks.to_vec();
+        // Task by task, nearest needs first: what a filtered variable (`setVarFilter`) says of itself is its unfiltered value if it
+        // is scanned before anything expands it, so the order shows in hashes.
+        let mut waiting: VecDeque<Sym> = VecDeque::new();
         self.numbers.clear();
-        while let Some(name) = waiting.pop() {
-            if self.numbers.get(name).is_some() {
-                continue;
+        for task in tasks {
+            waiting.push_back(*task);
+            while let Some(name) = waiting.pop_front() {
+                if self.numbers.get(name).is_some() {
+                    continue;
+                }
+                let signature = self.variable(view, &recipe, name)?;
+                waiting.extend(signature.depends.iter().filter(|name| self.numbers.get(**name).is_none()));
+                self.numbers.set(name, u32::try_from(found.len()).unwrap_or(u32::MAX));
+                found.push((name, signature));
             }
-            let signature = self.variable(view, &recipe, name)?;
-            waiting.extend(signature.depends.iter().filter(|name| self.numbers.get(**name).is_none()));
-            self.numbers.set(name, u32::try_from(found.len()).unwrap_or(u32::MAX));
-            found.push((name, signature));
         }
         let mut order: Vec<(u128, &str, u32)> =
             (0..).zip(&found).map(|(at, (name, _))| sort_key(name.as_str(), at)).collect();

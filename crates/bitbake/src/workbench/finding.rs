@@ -63,6 +63,7 @@ impl Finding {
         let of_recipe = || recipe.map(|recipe| whole(&recipe.path));
         let (place, message) = match error {
             Error::Parse { place, message } => return several(place, message),
+            Error::Configuration(reasons) => return reasons.iter().map(Self::error).collect(),
             Error::Expansion { chain, .. } => {
                 let assigned = recipe.and_then(|recipe| assignment(recipe, chain));
                 (assigned.or_else(of_recipe), error.to_string())

@@ -2,9 +2,10 @@
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `stamps` (signature files), `survey` (layers, versions, providers, lint).
+//! `hashing` (hashes, and files of them), `stamps` (signature files), `survey` (layers, versions, providers, lint).
 
 mod finding;
+mod hashing;
 mod live;
 mod question;
 mod stamps;
@@ -22,7 +23,7 @@ pub use live::{Followed, Live};
 pub use question::{Answer, Question, answer};
 pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
-pub use targets::{Planned, graph_dot, graph_json, plan};
+pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
 use crate::config::{BuildDir, Options, Outcome, ParseOptions, RecipeFile};
 use crate::data::Store;
@@ -45,7 +46,6 @@ pub struct Workbench {
     cache: Option<Mutex<Cache>>,
     /// What the configuration depends on.
     facts: Vec<Fact>,
-    checksums: FileChecksums,
 }
 
 /// How to read recipes.
@@ -100,14 +100,7 @@ impl Workbench {
         let mut dir = BuildDir::open(options)?;
         let messages = std::mem::take(&mut dir.session.messages);
         let findings = messages.iter().map(|message| Finding::logged(message, None)).collect();
-        Ok(Self {
-            dir,
-            findings,
-            threads: threads.max(1),
-            cache: None,
-            facts: Vec::new(),
-            checksums: FileChecksums::default(),
-        })
+        Ok(Self { dir, findings, threads: threads.max(1), cache: None, facts: Vec::new() })
     }
 
     /// Reads the configuration, and what is known of recipes from earlier runs.
@@ -271,11 +264,6 @@ impl Workbench {
 
 // Keeping a workbench in memory.
 impl Workbench {
-    /// The checksums of files that are known.
-    pub(crate) fn checksums(&self) -> &FileChecksums {
-        &self.checksums
-    }
-
     /// Whether all recipes are known and stay so while nothing changes.
     fn keeps_everything(&self) -> bool {
         let Some(cache) = &self.cache else { return false };
@@ -335,6 +323,9 @@ impl Workbench {
                 named.push(path.to_owned());
             }
         }
+        // A forced run leaves a mark beside the stamp.
+        let stamps = cache.iter().flat_map(|cache| cache.infos()).filter_map(|info| Path::new(&info.stamp).parent());
+        listed.extend(stamps.filter(|stamps| stamps.is_absolute()).map(Path::to_owned));
         let paths = facts.map(|fact| fact.what.as_str()).chain(of_recipes).map(PathBuf::from);
         let paths: Vec<PathBuf> = paths.chain(named.into_iter().map(PathBuf::from)).collect();
         let programs = self.facts.iter().filter(|fact| fact.kind == Kind::Program).map(|fact| fact.what.as_str());

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Finding, Planned, Severity, Wanted, Workbench, graph_dot, graph_json, lint, plan};
+use super::{Finding, Plan, Planned, Severity, Wanted, Workbench, graph_dot, graph_json, lint, plan};
 use crate::error::{Error, Result};
 use crate::graph::{Universe, task_row};
 
@@ -141,7 +141,8 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
         }
         Question::Sigs { targets, rows } => {
             let Some(mut planned) = planned(bench, reading.recipes, targets, answer)? else { return Ok(()) };
-            let hashed = planned.hashes_with(bench.checksums())?;
+            let (hashed, findings) = bench.hashes(&mut planned)?;
+            answer.findings.extend(findings);
             if *rows {
                 answer.rows = Some(hashed.iter().map(|task| format!("{}\n", task_row(task))).collect());
             } else {
@@ -167,7 +168,7 @@ fn planned(
     if answer.findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Ok(None);
     }
-    let mut planned = plan(bench, recipes, targets, "build", &[])?;
+    let mut planned = plan(bench, recipes, &Plan { targets, ..Plan::default() })?;
     let findings = planned.findings(bench)?;
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     answer.findings.extend(findings);

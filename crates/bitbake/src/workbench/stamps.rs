@@ -15,7 +15,9 @@ const LARGEST: u64 = 64 << 20;
 /// All that went into the hash of a task whose recipe was signed; `None` where the recipe has no such task.
 pub fn signature_of(dir: &BuildDir, task: Sym, hashed: &HashedTask, signatures: &RecipeSignatures) -> Option<SigData> {
     let data = SigData::of_task(signatures, task, dir.ignored().iter().copied())?;
-    Some(data.in_graph(&hashed.depends, &hashed.files, &hashed.taskhash, &hashed.taskhash))
+    let mut data = data.in_graph(&hashed.depends, &hashed.files, &hashed.taskhash, &hashed.unihash);
+    data.taint.clone_from(&hashed.taint);
+    Some(data)
 }
 
 /// Reads a `sigdata` or `siginfo` file.

@@ -1,14 +1,14 @@
 //! Task graphs of targets.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
 use super::{Finding, Workbench};
 use crate::error::Result;
-use crate::graph::{Closure, HashedTask, TaskGraph, Universe, hash_tasks, hash_tasks_with};
+use crate::graph::{Closure, Hashes, Hashing, Selection, TaskGraph, Universe, hash_tasks_with};
 use crate::recipe::RecipeInfo;
-use crate::signature::FileChecksums;
 
 /// The tasks of some targets.
 pub struct Planned {
@@ -20,59 +20,43 @@ pub struct Planned {
     pub graph: TaskGraph,
 }
 
-/// Makes the graph of targets, each `NAME` or `NAME:TASK`; `task` is meant where none is named. `run_all` are tasks to run for every
-/// recipe that the targets need and that has them.
-pub fn plan(
-    bench: &Workbench,
-    recipes: Vec<Arc<RecipeInfo>>,
-    targets: &[String],
-    task: &str,
-    run_all: &[String],
-) -> Result<Planned> {
+/// What to plan.
+#[derive(Clone, Debug, Default)]
+pub struct Plan<'a> {
+    /// The targets, as users write them.
+    pub targets: &'a [String],
+    /// The task of targets that name none; `BB_DEFAULT_TASK` for `None`.
+    pub task: Option<&'a str>,
+    /// Other tasks of the recipes in their graph, or fewer tasks of it.
+    pub selection: Selection,
+    /// Go on with the targets that can be built.
+    pub keep_going: bool,
+}
+
+/// Makes the graph of targets.
+pub fn plan(bench: &Workbench, recipes: Vec<Arc<RecipeInfo>>, wanted: &Plan<'_>) -> Result<Planned> {
     let mut universe = Universe::new(&bench.dir, recipes)?;
-    let mut pairs: Vec<(String, String)> = targets
-        .iter()
-        .map(|target| match target.rsplit_once(':') {
-            Some((name, task)) if !name.is_empty() => (name.to_owned(), full_name(task)),
-            _ => (target.clone(), full_name(task)),
-        })
-        .collect();
-    let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-    let closure = Closure::of(&mut universe, &names)?;
-    if !run_all.is_empty() {
-        pairs = for_all(&universe, &closure, run_all);
-    }
-    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, task)| (name.as_str(), task.as_str())).collect();
-    let graph = TaskGraph::new(&universe, &closure, &pairs)?;
+    let targets = universe.targets(wanted.targets, wanted.task)?;
+    let names: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
+    let closure = if wanted.keep_going {
+        Closure::keep_going(&mut universe, &names)?
+    } else {
+        Closure::of(&mut universe, &names)?
+    };
+    let pairs: Vec<(&str, &str)> = targets.iter().map(|(name, task)| (name.as_str(), task.as_str())).collect();
+    let graph = TaskGraph::selected(&universe, &closure, &pairs, &wanted.selection)?;
     Ok(Planned { universe, closure, graph })
 }
 
-fn for_all(universe: &Universe, closure: &Closure, run_all: &[String]) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    for task in run_all.iter().map(|task| full_name(task)) {
-        for (index, recipe) in universe.recipes.iter().enumerate().filter(|(index, _)| closure.contains(*index)) {
-            let item = recipe.provides.iter().find(|item| closure.provider(universe, item) == Some(index));
-            if let Some(item) = item.filter(|_| recipe.tasks.tasks.iter().any(|own| own.as_str() == task)) {
-                pairs.push((item.clone(), task.clone()));
-            }
-        }
-    }
-    pairs
-}
-
-fn full_name(task: &str) -> String {
-    if task.starts_with("do_") { task.to_owned() } else { format!("do_{task}") }
-}
-
 impl Planned {
-    /// The hashes of all tasks, in the order of the graph's nodes.
-    pub fn hashes(&mut self) -> Result<Vec<HashedTask>> {
-        hash_tasks(&mut self.universe, &self.closure, &self.graph)
+    /// The hashes of all tasks, without unified ones from elsewhere.
+    pub fn hashes(&mut self) -> Result<Hashes> {
+        self.hashes_with(&mut Hashing::default())
     }
 
-    /// The same, with checksums that are known already.
-    pub fn hashes_with(&mut self, checksums: &FileChecksums) -> Result<Vec<HashedTask>> {
-        hash_tasks_with(&mut self.universe, &self.closure, &self.graph, checksums)
+    /// The hashes of all tasks.
+    pub fn hashes_with(&mut self, hashing: &mut Hashing<'_>) -> Result<Hashes> {
+        hash_tasks_with(&mut self.universe, &self.closure, &self.graph, hashing)
     }
 
     /// What was noticed while providers were chosen, and what recipes that overwrite each other's output are.
@@ -90,21 +74,15 @@ impl Planned {
     /// `PN:TASK` of a task.
     pub fn name(&self, index: u32) -> String {
         let node = &self.graph.nodes[index as usize];
-        format!("{}:{}", self.universe.recipes[node.recipe].name, node.task)
+        format!("{}:{}", self.universe.recipe_name(node.recipe), node.task)
     }
 
-    /// The names of the recipes whose tasks are in the graph, in the order of its nodes.
-    pub fn recipe_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        let mut last = usize::MAX;
-        for node in &self.graph.nodes {
-            if node.recipe != last {
-                last = node.recipe;
-                names.push(&self.universe.recipes[node.recipe].name);
-            }
-        }
-        let mut seen = std::collections::HashSet::new();
-        names.retain(|name| seen.insert(*name));
+    /// The names of the recipes whose tasks are in the graph, with their configurations, sorted.
+    pub fn recipe_names(&self) -> Vec<String> {
+        let recipes: BTreeSet<usize> = self.graph.nodes.iter().map(|node| node.recipe).collect();
+        let mut names: Vec<String> = recipes.into_iter().map(|recipe| self.universe.recipe_name(recipe)).collect();
+        names.sort_unstable();
+        names.dedup();
         names
     }
 
@@ -113,18 +91,19 @@ impl Planned {
         let mut recipes: Vec<usize> = self.graph.nodes.iter().map(|node| node.recipe).collect();
         recipes.sort_unstable();
         recipes.dedup();
-        let mut providers: std::collections::BTreeMap<&str, Vec<usize>> = std::collections::BTreeMap::new();
+        let mut providers: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
         for index in recipes {
-            for item in &self.universe.recipes[index].provides {
-                let of_item = providers.entry(item).or_default();
+            let recipe = &self.universe.recipes[index];
+            for item in &recipe.provides {
+                let of_item = providers.entry((&recipe.multiconfig, item)).or_default();
                 if !of_item.contains(&index) {
                     of_item.push(index);
                 }
             }
         }
-        let shared = providers.into_iter().filter(|(item, by)| by.len() > 1 && !allowed.iter().any(|a| a == item));
+        let shared = providers.into_iter().filter(|((_, item), by)| by.len() > 1 && !allowed.iter().any(|a| a == item));
         shared
-            .map(|(item, by)| {
+            .map(|((_, item), by)| {
                 let files: Vec<&str> = by.iter().map(|index| self.universe.recipes[*index].file.as_str()).collect();
                 format!("{} recipes would be built that each provide {item}:\n  {}", files.len(), files.join("\n  "))
             })
@@ -134,20 +113,35 @@ impl Planned {
 
 /// The graph for Graphviz, as BitBake's `task-depends.dot` has it.
 pub fn graph_dot(planned: &Planned) -> String {
-    let recipes = &planned.universe.recipes;
-    let mut lines = Vec::new();
+    let universe = &planned.universe;
+    let mut labels: BTreeMap<String, String> = BTreeMap::new();
+    let mut edges: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut first: BTreeMap<String, usize> = BTreeMap::new();
+    let dotted = |index: u32| {
+        let node = &planned.graph.nodes[index as usize];
+        format!("{}.{}", universe.recipe_name(node.recipe), node.task)
+    };
     for node in &planned.graph.nodes {
-        let recipe = &recipes[node.recipe];
+        let (name, task) = (universe.recipe_name(node.recipe), node.task);
+        // Two recipes of one name look like one; the first is shown.
+        let recipe = &universe.recipes[*first.entry(name.clone()).or_insert(node.recipe)];
         let (epoch, version, revision) = &recipe.version;
-        let (name, task, file) = (&recipe.name, node.task, &recipe.file);
-        lines.push(format!("\"{name}.{task}\" [label=\"{name} {task}\\n{epoch}:{version}-{revision}\\n{file}\"]\n"));
-        for dep in &node.depends {
-            let other = &planned.graph.nodes[*dep as usize];
-            lines.push(format!("\"{name}.{task}\" -> \"{}.{}\"\n", recipes[other.recipe].name, other.task));
-        }
+        let own = format!("{name}.{task}");
+        labels.insert(
+            own.clone(),
+            format!("\"{own}\" [label=\"{name} {task}\\n{epoch}:{version}-{revision}\\n{}\"]\n", recipe.file),
+        );
+        edges.entry(own).or_default().extend(node.depends.iter().map(|dep| dotted(*dep)));
     }
-    lines.sort();
-    format!("digraph depends {{\n{}}}\n", lines.concat())
+    let mut out = "digraph depends {\n".to_owned();
+    for (name, label) in &labels {
+        out.push_str(label);
+        let mut depends = edges.remove(name).unwrap_or_default();
+        depends.sort_unstable();
+        out.extend(depends.iter().map(|dep| format!("\"{name}\" -> \"{dep}\"\n")));
+    }
+    out.push_str("}\n");
+    out
 }
 
 /// The graph for programs.

@@ -61,7 +61,7 @@ pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     }
     let backing = backing.map(|tier| Arc::new(tier) as Arc<dyn Backing>);
     let access = app.access().tokens().clone();
-    let options = CacheOptions { access, limits, overlays, backing };
+    let options = CacheOptions { access, limits, overlays, backing, ..CacheOptions::default() };
     let service =
         CacheService::open(store, &directory.join("clients"), options).map_err(|error| ErrorReport::of(&error))?;
     let equivalences = Equivalences::open(&service.dir().join("hash-equivalence.sqlite"));
@@ -70,9 +70,9 @@ pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     tokio::spawn(tell_regressions(service.clone(), app.service().bus().clone()));
     if let Some(listener) = hash_equivalence {
         let app = app.clone();
-        let lets_in = move |ends| is_same_user(&app, ends);
+        let lets_in = move |ends: &super::guard::Ends| is_same_user(&app, ends);
         let lines = hash_equivalence::serve_to(listener, service.clone(), equivalences.clone(), move |local, peer| {
-            lets_in(super::guard::Ends { local, peer })
+            lets_in(&super::guard::Ends::new(local, peer))
         });
         tokio::spawn(async move {
             if let Err(error) = lines.await {

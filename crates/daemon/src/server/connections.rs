@@ -83,7 +83,7 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         let seat = Arc::new(seat);
         let (router, options, watcher) = (router.clone(), options.clone(), graceful.watcher());
-        let serving = attend(stream, router, Ends { local, peer }, options, Arc::clone(&seat), watcher);
+        let serving = attend(stream, router, Ends::new(local, peer), options, Arc::clone(&seat), watcher);
         tokio::spawn(async move {
             tokio::select! {
                 () = serving => {}
@@ -166,8 +166,9 @@ async fn converse<S>(
         .max_concurrent_streams(requests)
         .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
     let router = TowerToHyperService::new(router);
+    let peer = ends.peer;
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ends);
+        request.extensions_mut().insert(ends.clone());
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
@@ -178,6 +179,6 @@ async fn converse<S>(
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(served).await {
-        tracing::debug!(peer = %ends.peer, %error, "connection ended");
+        tracing::debug!(%peer, %error, "connection ended");
     }
 }

@@ -1,6 +1,7 @@
 //! Checks that every request passes before it reaches a route.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -18,12 +19,27 @@ use crate::error::ErrorReport;
 const OPEN_TO_READERS: [&str; 4] = ["/status", "/metrics", "/openapi.json", "/cache/stats"];
 
 /// Both ends of the connection that a request came on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ends {
     /// Our end.
     pub local: SocketAddr,
     /// The client's end.
     pub peer: SocketAddr,
+    /// Who has the client's end, once that was asked. It stays the same as long as there is a connection, and finding it means to
+    /// read the list of all connections of the machine.
+    owner: Arc<OnceLock<Option<u32>>>,
+}
+
+impl Ends {
+    /// Of a connection that was accepted.
+    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+        Self { local, peer, owner: Arc::default() }
+    }
+
+    /// The user who has the client's end; none where the kernel does not tell.
+    fn owner(&self) -> Option<u32> {
+        *self.owner.get_or_init(|| peer::owner_of_connection(self.peer, self.local))
+    }
 }
 
 /// Lets a request through or says why not.
@@ -44,7 +60,7 @@ pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Resp
 /// Lets a request to one of the cache protocols through or says why not: as [`guard`], but where there are tokens the protocols
 /// check them themselves, since each has its own way to carry one.
 pub async fn guard_caches(State(app): State<App>, request: Request, next: Next) -> Response {
-    let ends = request.extensions().get::<Ends>().copied();
+    let ends = request.extensions().get::<Ends>();
     let administers = request.uri().path().starts_with("/cache/");
     let passed = keep_browsers_out(&app, &request)
         .and_then(|()| if app.access().is_local() { same_user(&app, ends) } else { Ok(()) });
@@ -72,7 +88,7 @@ fn check(app: &App, request: &Request) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::CONFLICT, report));
     }
     if access.is_local() {
-        return same_user(app, request.extensions().get::<Ends>().copied());
+        return same_user(app, request.extensions().get::<Ends>());
     }
     let Some(identity) = access.identify(headers, request.extensions().get::<ClientCertificate>()) else {
         let report = ErrorReport::user("a token is needed").with_hint(
@@ -115,7 +131,7 @@ fn keep_browsers_out(app: &App, request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn same_user(app: &App, ends: Option<Ends>) -> Result<(), Refusal> {
+fn same_user(app: &App, ends: Option<&Ends>) -> Result<(), Refusal> {
     match ends {
         Some(ends) if !is_same_user(app, ends) => Err(forbidden("this daemon belongs to another user")),
         _ => Ok(()),
@@ -124,9 +140,8 @@ fn same_user(app: &App, ends: Option<Ends>) -> Result<(), Refusal> {
 
 /// Whether a client may connect where no tokens are asked for: not when the kernel says that it belongs to another user than us or
 /// root. Where there are tokens they decide.
-pub(super) fn is_same_user(app: &App, Ends { local, peer }: Ends) -> bool {
-    !app.access().is_local()
-        || peer::owner_of_connection(peer, local).is_none_or(|user| user == app.user() || user == 0)
+pub(super) fn is_same_user(app: &App, ends: &Ends) -> bool {
+    !app.access().is_local() || ends.owner().is_none_or(|user| user == app.user() || user == 0)
 }
 
 fn forbidden(message: &str) -> Refusal {

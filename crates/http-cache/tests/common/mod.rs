@@ -12,6 +12,16 @@ use buildnet_reapi::{CacheOptions, CacheService};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+/// A key of each adapter.
+pub(crate) const ENTRIES: [&str; 6] = [
+    "/gradle/0a1b2c",
+    "/v1/cache/123456",
+    "/v8/artifacts/ab12?slug=house",
+    "/ccache/01/23456789abcdef0123456789abcdef01234567",
+    "/sccache/a/b/c/abc",
+    "/sstate/ab/cd/sstate%3Azlib%3A14%3Aabcd_package.tar.zst",
+];
+
 pub(crate) struct Server {
     pub(crate) service: CacheService,
     /// `127.0.0.1:port`.
@@ -25,8 +35,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(options: CacheOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store"), StoreOptions::default()).unwrap();
-        let service = CacheService::open(store, &dir.path().join("cache"), options).unwrap();
+        let place = dir.path().to_owned();
+        Self { dir, ..Self::start_in(&place, options) }
+    }
+
+    /// Keeps everything below `place`.
+    pub(crate) fn start_in(place: &Path, options: CacheOptions) -> Self {
+        let store = Store::open(&place.join("store"), StoreOptions::default()).unwrap();
+        let service = CacheService::open(store, &place.join("cache"), options).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let bind = || runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (listener, lines) = (bind(), bind());
@@ -38,6 +54,7 @@ impl Server {
         runtime
             .spawn(async move { axum::serve(listener.tap_io(|stream| stream.set_nodelay(true).unwrap()), app).await });
         runtime.spawn(hash_equivalence::serve(lines, service.clone(), equivalences));
+        let dir = tempfile::tempdir().unwrap();
         Self { service, authority, equivalence, dir, runtime }
     }
 

@@ -5,10 +5,8 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use buildnet_bitbake::workbench::{
-    Finding, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, graph_dot, signature_of, versions,
-    write_signature,
-};
+use buildnet_bitbake::graph::Selection;
+use buildnet_bitbake::workbench::{Plan, Reading, Wanted, Workbench, find_build_dir, graph_dot, versions};
 use buildnet_daemon::ErrorReport;
 use clap::{ArgAction, Parser};
 
@@ -60,6 +58,9 @@ pub(crate) struct Front {
     /// The tasks to run for every recipe that the targets need
     #[arg(long = "runall", value_name = "TASK")]
     run_all: Vec<String>,
+    /// Of the tasks that the targets need, only these and what they need
+    #[arg(long = "runonly", value_name = "TASK")]
+    run_only: Vec<String>,
     /// Tell more
     #[arg(short = 'v', long, action = ArgAction::Count)]
     verbose: u8,
@@ -173,8 +174,10 @@ impl Front {
             Some(_) => reading.recipes.first().map(|recipe| recipe.name.clone()).into_iter().collect(),
             None => self.targets.clone(),
         };
-        let task = self.command.as_deref().unwrap_or("build");
-        let wants = Wants { targets: &targets, task, run_all: &self.run_all, sign: wants_hashes };
+        let task = self.command.as_deref();
+        let selection = Selection { run_all: self.run_all.clone(), run_only: self.run_only.clone() };
+        let plan = Plan { targets: &targets, task, selection, keep_going: self.keep_going };
+        let wants = Wants { plan, sign: wants_hashes };
         let mut planned = place.plan_of(&bench, reading.recipes, &wants)?;
         if self.graphviz {
             write_file(&directory.join("pn-buildlist"), &(planned.recipe_names().join("\n") + "\n"))?;
@@ -182,7 +185,9 @@ impl Front {
             write_file(&directory.join("task-depends.dot"), &graph_dot(&planned))?;
             note("Task dependencies saved to 'task-depends.dot'");
         } else if wants_hashes {
-            dump_signatures(place, &bench, &mut planned)?;
+            let hashed = place.hashes(&bench, &mut planned)?;
+            note("Writing task signature files");
+            bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
         } else if self.dry_run {
             let total = planned.graph.order.len();
             for (at, index) in planned.graph.order.iter().enumerate() {
@@ -255,45 +260,4 @@ fn absolute(directory: &Path, file: &Path) -> String {
 
 fn note(text: &str) {
     eprintln!("NOTE: {text}");
-}
-
-/// Writes the signature data of every task of the graph, as `STAMP.TASK.sigdata.HASH`.
-fn dump_signatures(place: &Place, bench: &Workbench, planned: &mut Planned) -> Result<(), Stop> {
-    let hashed = planned.hashes().map_err(|error| place.failed(&error))?;
-    let mut by_recipe: std::collections::BTreeMap<&str, Vec<usize>> = std::collections::BTreeMap::new();
-    for (at, node) in planned.graph.nodes.iter().enumerate() {
-        by_recipe.entry(&planned.universe.recipes[node.recipe].file).or_default().push(at);
-    }
-    let files = bench.dir.recipes();
-    let wanted: Vec<usize> = (0..files.len())
-        .filter(|index| {
-            planned.graph.nodes.iter().any(|n| planned.universe.recipes[n.recipe].path == files[*index].path)
-        })
-        .collect();
-    let options = buildnet_bitbake::config::ParseOptions { threads: place.threads, sign: true };
-    let outcomes = bench.dir.each_recipe(Some(&wanted), options, |_, file, variant| {
-        let name = buildnet_bitbake::recipe::virtual_name(&file.multiconfig, &file.path, &variant.variant);
-        let (Some(tasks), Some(signatures)) = (by_recipe.get(name.as_str()), &variant.signatures) else { return Ok(0) };
-        for at in tasks {
-            let node = &planned.graph.nodes[*at];
-            let Some(data) = signature_of(&bench.dir, node.task, &hashed[*at], signatures) else { continue };
-            let stamp = &planned.universe.recipes[node.recipe].stamp;
-            let path = format!("{stamp}.{}.sigdata.{}", node.task, hashed[*at].taskhash);
-            write_signature(Path::new(&path), &data)?;
-        }
-        Ok(tasks.len())
-    });
-    let mut written = 0;
-    for outcome in outcomes {
-        match outcome.variants {
-            Ok(counts) => written += counts.iter().sum::<usize>(),
-            Err(error) => return Err(place.failed(&error)),
-        }
-    }
-    place.tell_all(&[Finding {
-        severity: Severity::Note,
-        place: None,
-        message: format!("signature data of {written} tasks written beside their stamps"),
-    }]);
-    Ok(())
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buildnet_bitbake::config::Options;
+use buildnet_bitbake::graph::HashedTask;
 use buildnet_bitbake::recipe::RecipeInfo;
 use buildnet_bitbake::workbench::{
-    Answer, Finding, Planned, Question, Reading, Severity, Wanted, Workbench, answer, find_build_dir, plan,
+    Answer, Finding, Plan, Planned, Question, Reading, Severity, Wanted, Workbench, answer, find_build_dir, plan,
 };
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::{ClientError, Daemon};
@@ -224,11 +225,18 @@ impl Place {
         recipes: Vec<Arc<RecipeInfo>>,
         wants: &Wants<'_>,
     ) -> Result<Planned, Stop> {
-        let planned = plan(bench, recipes, wants.targets, wants.task, wants.run_all);
+        let planned = plan(bench, recipes, &wants.plan);
         let mut planned = planned.map_err(|error| self.failed(&error))?;
         let findings = planned.findings(bench).map_err(|error| self.failed(&error))?;
         self.tell_all(&findings);
         if has_errors(&findings) { Err(Stop::Told) } else { Ok(planned) }
+    }
+
+    /// The hashes of planned tasks; what is noticed is told.
+    pub(crate) fn hashes(&self, bench: &Workbench, planned: &mut Planned) -> Result<Vec<HashedTask>, Stop> {
+        let (tasks, findings) = bench.hashes(planned).map_err(|error| self.failed(&error))?;
+        self.tell_all(&findings);
+        Ok(tasks)
     }
 
     pub(crate) fn tell_all(&self, findings: &[Finding]) {
@@ -262,13 +270,16 @@ impl Place {
 
 /// What to plan.
 pub(crate) struct Wants<'a> {
-    pub(crate) targets: &'a [String],
-    /// The task of targets that name none.
-    pub(crate) task: &'a str,
-    /// Tasks for every recipe that is needed, instead.
-    pub(crate) run_all: &'a [String],
+    pub(crate) plan: Plan<'a>,
     /// Whether the hashes are wanted.
     pub(crate) sign: bool,
+}
+
+impl<'a> Wants<'a> {
+    /// Whole graphs of targets.
+    pub(crate) fn targets(targets: &'a [String], sign: bool) -> Self {
+        Self { plan: Plan { targets, ..Plan::default() }, sign }
+    }
 }
 
 /// Whether anything is an error.

@@ -35,14 +35,14 @@ fn explain(args: &WhyArgs, place: &Place) -> Result<ExitCode, Stop> {
     }
     let bench = place.open(false)?;
     let targets = [args.task.clone()];
-    let mut planned = place.plan(&bench, &Wants { targets: &targets, task: "build", run_all: &[], sign: true })?;
-    let hashed = planned.hashes().map_err(|error| place.failed(&error))?;
+    let mut planned = place.plan(&bench, &Wants::targets(&targets, true))?;
+    let hashed = place.hashes(&bench, &mut planned)?;
     let Some(&at) = planned.graph.targets.first() else {
         return Err(ErrorReport::user(format!("{} is assumed to be provided by the host", args.task)).into());
     };
     let node = &planned.graph.nodes[at as usize];
     let recipe = &planned.universe.recipes[node.recipe];
-    let file = bench.dir.recipes().iter().find(|file| file.path == recipe.path);
+    let file = bench.dir.recipe_file(recipe);
     let file = file.ok_or_else(|| ErrorReport::internal(format!("{} is gone", recipe.path)))?;
     let mut session = bench.dir.session(true);
     let variants = bench.dir.read_recipe(&mut session, file, Some(&recipe.variant));

@@ -6,6 +6,8 @@ use buildnet_daemon::ErrorReport;
 use buildnet_daemon::process::Lock;
 use buildnet_daemon::server::{Access, App, CacheServing, backing, caches, refresh, router, serve};
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
+use buildnet_reapi::Backing as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,10 @@ use crate::output::print;
 /// Events that the daemon holds for clients that are slow or come back.
 const EVENTS: usize = 65_536;
 
+/// Files that the daemon may want to have open. No more, since what it runs inherits the limit, and some programs go through all that
+/// they could have open.
+const FILES: u64 = 16_384;
+
 /// Serves until it is stopped. `quietly` without a greeting.
 pub(super) async fn until_stopped(
     serving: Serving,
@@ -24,6 +30,7 @@ pub(super) async fn until_stopped(
     quietly: bool,
     context: &Context,
 ) -> Result<(), ErrorReport> {
+    raise_file_limit();
     let wanted = access.listen();
     // A port that the kernel chooses is nobody else's.
     let mut lock = if wanted.port() == 0 { None } else { Some(lock_of(wanted, context)?) };
@@ -71,6 +78,16 @@ pub(super) async fn until_stopped(
     }
     drop(lock);
     served.map_err(|error| ErrorReport::environment("the daemon broke off").because(&error))
+}
+
+/// Lets the daemon open as many files as its connections and the store need: many systems begin with 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if limit.current.is_some_and(|current| current < raised) {
+        // Without it fewer connections are served, which is told when files run out.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
+    }
 }
 
 fn lock_of(address: SocketAddr, context: &Context) -> Result<Lock, ErrorReport> {

@@ -1,0 +1,3 @@
+MACHINE = "host"
+PN:class-none = "x"
+CLASSOVERRIDE = "class-host"

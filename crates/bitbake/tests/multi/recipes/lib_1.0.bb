@@ -1,0 +1,3 @@
+WHAT = "library ${FROM_HANDLER}"
+BBCLASSEXTEND = "host"
+do_fetch[file-checksums] = "${FILE_DIRNAME}/files:True"

@@ -1,0 +1,2 @@
+DEPENDS = "lib"
+EXCLUDE_FROM_WORLD = "1"

@@ -1,0 +1,5 @@
+DEPENDS = "nothing-has-this"
+addtask report
+do_report() {
+	tell
+}

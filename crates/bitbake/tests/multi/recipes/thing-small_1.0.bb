@@ -1,0 +1,3 @@
+PROVIDES = "virtual/thing"
+deltask do_package
+deltask do_build
