@@ -13,6 +13,7 @@
 //! | `python` | CPython in worker processes, evaluating against the datastore |
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
+//! | `persist` | what recipes came to, kept from one run to the next |
 //! | `equivalence` | the client of hash equivalence servers: unified hashes |
 //! | `workbench` | what the command line shows: findings, rows, variables, graphs |
 //!
