@@ -12,6 +12,8 @@ import sys
 import traceback
 from collections.abc import MutableMapping
 
+import buildnet_seen
+
 FORMAT = 2
 
 _read = None
@@ -164,13 +166,15 @@ def serve(message):
     global _script, _taken, _writes
     outer = (_script, _taken, _writes)
     _script, _taken, _writes = message[1], 0, []
+    seen = buildnet_seen.begin()
     try:
         value = REQUESTS[message[0]](*message[2:])
-        answer = ("r", _taken, _writes, list(_dead), value)
+        answer = ("r", _taken, _writes, list(_dead), value, buildnet_seen.take())
     except SystemExit as error:
-        answer = ("e", _taken, _writes, list(_dead), "SystemExit", str(error.code), "")
+        answer = ("e", _taken, _writes, list(_dead), "SystemExit", str(error.code), "", buildnet_seen.take())
     except BaseException as error:
-        answer = ("e", _taken, _writes, list(_dead)) + describe(error)
+        answer = ("e", _taken, _writes, list(_dead)) + describe(error) + (buildnet_seen.take(),)
+    buildnet_seen.resume(seen)
     del _dead[:]
     _script, _taken, _writes = outer
     send(answer)
@@ -578,6 +582,11 @@ def request_visit(name, call_text):
     return ({key: sorted(words) for key, words in contains.items()}, sorted(execs))
 
 
+def request_modules():
+    """The loaded modules' files, and this Python."""
+    return (sys.version, sys.executable, buildnet_seen.modules())
+
+
 def request_environment(variables):
     import os
 
@@ -599,6 +608,7 @@ REQUESTS = {
     "filter": request_filter,
     "pylib": request_pylib,
     "visit": request_visit,
+    "modules": request_modules,
     "environment": request_environment,
     "directory": request_directory,
 }

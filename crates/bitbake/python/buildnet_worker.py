@@ -40,6 +40,9 @@ def main():
     import bb.siggen
     import bb.utils
 
+    import buildnet_seen
+
+    buildnet_seen.watch(sys.argv[1:])
     sys.dont_write_bytecode = True
     bb.data_smart.DataSmart = buildnet_bridge.DataSmart
     bb.data._dict_type = buildnet_bridge.DataSmart

@@ -5,7 +5,7 @@ use std::fmt;
 use buildnet_digest::{Diagnostic, ErrorCategory};
 
 /// A place in a metadata file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// The file, as it was opened.
     pub file: String,

@@ -13,6 +13,7 @@
 //! | `python` | CPython in worker processes, evaluating against the datastore |
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
+//! | `persist` | what recipes came to, kept from one run to the next |
 //! | `equivalence` | the client of hash equivalence servers: unified hashes |
 //! | `workbench` | what the command line shows: findings, rows, variables, graphs |
 //!
@@ -68,6 +69,7 @@ pub mod equivalence;
 pub mod error;
 pub mod graph;
 pub mod metadata;
+pub mod persist;
 pub mod python;
 pub mod recipe;
 pub mod scan;

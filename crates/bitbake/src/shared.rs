@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use buildnet_digest::stat::Stamp;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -33,7 +35,8 @@ pub struct Shared {
     /// What Python code did so far.
     pub(crate) memory: Memory,
     visiting: RwLock<FxHashSet<Text>>,
-    warned: Mutex<FxHashSet<String>>,
+    /// Files of metadata as they were read last.
+    contents: Mutex<FxHashMap<Sym, (Stamp, [u8; 32])>>,
     /// The environment BuildNet was started with.
     pub(crate) environment: Vec<(String, String)>,
     /// The directory relative paths are meant from.
@@ -52,7 +55,7 @@ impl Shared {
             return Ok(Arc::clone(parsed));
         }
         let name = path.as_str();
-        let text = read_text(Path::new(name))?;
+        let text = self.read_text(path)?;
         let parsed = if is_kind(name, "conf") {
             parse_conf(&text, base)
         } else {
@@ -65,6 +68,13 @@ impl Shared {
             self.files.write().insert((path, base), Arc::clone(&parsed));
         }
         Ok(parsed)
+    }
+
+    fn read_text(&self, path: Sym) -> Result<String> {
+        let name = Path::new(path.as_str());
+        let (stamp, bytes) = read_bytes(name)?;
+        self.contents.lock().insert(path, (stamp, *blake3::hash(&bytes).as_bytes()));
+        text_of(name, bytes)
     }
 
     /// Whether a path exists, as of its first use.
@@ -138,22 +148,34 @@ impl Shared {
         self.library.read().values().cloned().collect()
     }
 
-    /// Whether a warning is new.
-    pub(crate) fn first_time(&self, warning: &str) -> bool {
-        self.warned.lock().insert(warning.to_owned())
+    /// Stat data and BLAKE3 of a file of metadata, as it was read last.
+    pub(crate) fn content(&self, path: Sym) -> Option<(Stamp, [u8; 32])> {
+        self.contents.lock().get(&path).copied()
+    }
+
+    /// Forgets the statements of a file that changed.
+    pub(crate) fn forget(&self, path: Sym) {
+        self.files.write().retain(|(known, _), _| *known != path);
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
+/// Reads a file, and says of which stat data it was before.
+fn read_bytes(path: &Path) -> Result<(Stamp, Vec<u8>)> {
     let io = |error: std::io::Error| Error::Io { path: path.display().to_string(), message: error.to_string() };
-    let size = std::fs::metadata(path).map_err(io)?.len();
-    if size > LARGEST_FILE {
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let stamp = rustix::fs::fstat(&file).map(|stat| Stamp::of(&stat)).map_err(|error| io(error.into()))?;
+    if stamp.size > LARGEST_FILE {
         return Err(Error::Io {
             path: path.display().to_string(),
-            message: format!("{size} bytes are too many for a metadata file"),
+            message: format!("{} bytes are too many for a metadata file", stamp.size),
         });
     }
-    let bytes = std::fs::read(path).map_err(io)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(io)?;
+    Ok((stamp, bytes))
+}
+
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
         let place = Place { file: path.display().to_string(), line: u32::try_from(line).unwrap_or_default() };

@@ -126,6 +126,30 @@ impl From<&str> for Sym {
     }
 }
 
+impl serde::Serialize for Sym {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Sym {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl serde::de::Visitor<'_> for Name {
+            type Value = Sym;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Sym, E> {
+                Ok(Sym::new(name))
+            }
+        }
+        from.deserialize_str(Name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{CHUNKS, FIRST, Sym, place};

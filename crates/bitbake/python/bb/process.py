@@ -5,6 +5,8 @@ import signal
 import subprocess
 import threading
 
+import buildnet_seen
+
 logger = logging.getLogger("BitBake.Process")
 
 
@@ -66,14 +68,20 @@ def run(cmd, input=None, log=None, extrafiles=None, **options):
         options["shell"] = True
     if isinstance(input, str):
         input = input.encode()
+    repeatable = not (input or log or extrafiles) and not set(options) - {"cwd"} and buildnet_seen.is_repeatable(cmd)
     try:
-        program = Popen(cmd, **options)
+        with buildnet_seen.program(repeatable):
+            program = Popen(cmd, **options)
     except OSError as error:
+        if repeatable:
+            buildnet_seen.note("x", "a program that is not there: %s" % (cmd,))
         raise NotFoundError(cmd) if error.errno == 2 else CmdError(cmd, error) from error
     readers = [threading.Thread(target=_follow, args=extra, daemon=True) for extra in extrafiles or ()]
     for reader in readers:
         reader.start()
     out, err = _logged(program, log, input) if log else program.communicate(input)
+    if repeatable:
+        buildnet_seen.said(cmd, options.get("cwd"), program.returncode, out)
     out = out.decode("utf-8", "replace") if out is not None else out
     err = err.decode("utf-8", "replace") if err is not None else err
     if program.returncode != 0:

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::environment::approved;
 use super::layers::{Layer, RecipeFile, layers as layers_of, recipe_files};
 use crate::data::{Evaluate as _, Origin, Store};
 use crate::error::{Error, Result};
 use crate::metadata::{Finalised, Reader, join};
+use crate::persist::Seen;
 use crate::python::{Launch, LibraryFunction, Runtime, Session};
 use crate::shared::Shared;
 use crate::signature::{Generator, Library, LibrarySource};
@@ -58,6 +61,14 @@ pub struct BuildDir {
     recipes: Vec<RecipeFile>,
     library: Arc<Library>,
     ignored: Vec<Sym>,
+    /// Sessions whose Python is running and waits for more.
+    idle: Mutex<Vec<Session>>,
+    /// What was looked at while the configuration was read.
+    seen: Vec<Seen>,
+    /// Directories that were listed to find the recipes.
+    listed: Vec<PathBuf>,
+    /// The variables that the user's environment sets, where he stands aside.
+    user_settings: Vec<(String, String)>,
 }
 
 impl BuildDir {
@@ -101,21 +112,74 @@ impl BuildDir {
             store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
         }
         let layers = layers_of(&mut session, &mut store)?;
-        let mut recipes = recipe_files(&mut session, &mut store, &layers, "")?;
+        let (mut recipes, mut listed) = recipe_files(&mut session, &mut store, &layers, "")?;
         for Multiconfig { name, store } in &mut multiconfigs {
-            recipes.extend(recipe_files(&mut session, store, &layers, name)?);
+            let (more, directories) = recipe_files(&mut session, store, &layers, name)?;
+            recipes.extend(more);
+            listed.extend(directories);
         }
         let library = Arc::new(library(&mut session, &mut store)?);
         let ignored =
             store.get_words(&mut session, "BB_BASEHASH_IGNORE_VARS")?.iter().map(|name| Sym::new(name)).collect();
-        Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored })
+        let user_settings = approved(&options.environment).into_iter().map(|(name, value, _)| (name, value));
+        let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
+        let seen = session.seen.drain().collect();
+        let idle = Mutex::new(vec![session.hand_over()]);
+        Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored, idle, user_settings, seen, listed })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
     pub fn session(&self, sign: bool) -> Session {
-        let mut session = self.session.fork();
+        let idle = self.idle.lock().pop();
+        let mut session = idle.unwrap_or_else(|| self.session.fork());
         session.signer = sign.then(|| Generator::new(Arc::clone(&self.library), self.ignored.iter().copied()));
         session
+    }
+
+    /// What was looked at while the configuration was read.
+    pub(crate) fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    /// Directories that were listed to find the recipes.
+    pub(crate) fn listed(&self) -> &[PathBuf] {
+        &self.listed
+    }
+
+    /// Looks for recipes and appends again.
+    pub(crate) fn find_recipes(&mut self) -> Result<()> {
+        let mut session = self.session(false);
+        let (mut recipes, mut listed) = (Vec::new(), Vec::new());
+        for (name, store) in self.configurations() {
+            let (more, directories) = recipe_files(&mut session, &mut store.copy(), &self.layers, name)?;
+            recipes.extend(more);
+            listed.extend(directories);
+        }
+        self.give_back(session);
+        (self.recipes, self.listed) = (recipes, listed);
+        Ok(())
+    }
+
+    /// Takes back a session, for the next who needs one: its Python is running already.
+    pub(crate) fn give_back(&self, mut session: Session) {
+        if session.is_at_rest() {
+            self.idle.lock().push(session);
+        }
+    }
+
+    /// Ends the Python of all but so many sessions.
+    pub(crate) fn dismiss(&self, but: usize) {
+        self.idle.lock().truncate(but);
+    }
+
+    /// All configurations' stores, to mark variables.
+    pub(crate) fn stores_mut(&mut self) -> impl Iterator<Item = &mut Store> {
+        std::iter::once(&mut self.store).chain(self.multiconfigs.iter_mut().map(|other| &mut other.store))
+    }
+
+    /// The variables that the user's environment sets, `PWD` aside.
+    pub(crate) fn user_settings(&self) -> &[(String, String)] {
+        &self.user_settings
     }
 
     /// `BB_BASEHASH_IGNORE_VARS`: what no hash covers.
@@ -143,7 +207,18 @@ impl BuildDir {
         only: Option<&str>,
     ) -> Result<Vec<Finalised>> {
         let base = self.configurations().find(|(name, _)| *name == recipe.multiconfig).map(|(_, store)| store);
-        let mut store = base.unwrap_or(&self.store).copy();
+        self.read_recipe_from(base.unwrap_or(&self.store), session, recipe, only)
+    }
+
+    /// The same, from a configuration that may differ from the one that was read.
+    pub(crate) fn read_recipe_from(
+        &self,
+        configuration: &Store,
+        session: &mut Session,
+        recipe: &RecipeFile,
+        only: Option<&str>,
+    ) -> Result<Vec<Finalised>> {
+        let mut store = configuration.copy();
         let origin = Origin::internal();
         store.set(session, Sym::new("__BBMULTICONFIG"), recipe.multiconfig.as_str().into(), origin)?;
         let layer = recipe.layer.as_deref().map_or(Value::None, Value::from);
@@ -187,13 +262,13 @@ fn library(session: &mut Session, store: &mut Store) -> Result<Library> {
 }
 
 /// Finds `conf/bblayers.conf` along BBPATH, then in the build directory and above it.
-fn find_bblayers(options: &Options) -> Option<PathBuf> {
+fn find_bblayers(session: &mut Session, options: &Options) -> Option<PathBuf> {
     let path = options.environment.iter().find(|(name, _)| name == "BBPATH").map_or("", |(_, value)| value);
     let along = path.split(':').filter(|part| !part.is_empty()).map(PathBuf::from);
     along
         .chain(options.build_dir.ancestors().map(Path::to_owned))
         .map(|directory| directory.join("conf/bblayers.conf"))
-        .find(|file| file.exists())
+        .find(|file| session.exists(Sym::new(&file.display().to_string())))
 }
 
 /// Reads the configurations that `BBMULTICONFIG` names, and tells the handlers when all are there.
@@ -240,7 +315,7 @@ fn read_configuration(session: &mut Session, options: &Options, multiconfig: &st
     store.set(session, Sym::new("__bbclasstype"), "global".into(), origin)?;
     store.set(session, Sym::new("BB_CURRENT_MC"), multiconfig.into(), origin)?;
     let mut reader = Reader::of_configuration(session);
-    if let Some(conf) = find_bblayers(options) {
+    if let Some(conf) = find_bblayers(reader.session, options) {
         let top = conf.parent().and_then(Path::parent).unwrap_or(&options.build_dir).display().to_string();
         store.set(reader.session, Sym::new("TOPDIR"), top.into(), origin)?;
         reader.read_along_path(&mut store, &conf.display().to_string())?;

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::base::BuildDir;
 use super::layers::RecipeFile;
+use crate::data::Store;
 use crate::error::{Error, Result};
 use crate::metadata::Finalised;
+use crate::persist::Seen;
 use crate::python::{Message, Session};
 
 /// Evaluation recurses as deep as variables refer to each other.
@@ -30,6 +32,8 @@ pub struct Outcome<T> {
     pub variants: Result<Vec<T>>,
     /// What was logged meanwhile.
     pub messages: Vec<Message>,
+    /// What was looked at meanwhile, outside the datastores.
+    pub seen: Vec<Seen>,
 }
 
 impl BuildDir {
@@ -42,6 +46,17 @@ impl BuildDir {
         options: ParseOptions,
         keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
     ) -> Vec<Outcome<T>> {
+        self.each_recipe_from(&[], chosen, options, keep)
+    }
+
+    /// The same, with other stores for configurations of some names.
+    pub(crate) fn each_recipe_from<T: Send>(
+        &self,
+        instead: &[(String, Store)],
+        chosen: Option<&[usize]>,
+        options: ParseOptions,
+        keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
+    ) -> Vec<Outcome<T>> {
         let all: Vec<usize> = chosen.map_or_else(|| (0..self.recipes().len()).collect(), <[usize]>::to_vec);
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::with_capacity(all.len()));
@@ -50,7 +65,13 @@ impl BuildDir {
                 let mut session = self.session(options.sign);
                 while let Some(&index) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let file = &self.recipes()[index];
-                    let variants = self.read_recipe(&mut session, file, None).and_then(|variants| {
+                    session.seen.clear();
+                    let other = instead.iter().find(|(name, _)| *name == file.multiconfig);
+                    let read = match other {
+                        Some((_, store)) => self.read_recipe_from(store, &mut session, file, None),
+                        None => self.read_recipe(&mut session, file, None),
+                    };
+                    let variants = read.and_then(|variants| {
                         variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
                     });
                     let mut messages = std::mem::take(&mut session.messages);
@@ -58,11 +79,12 @@ impl BuildDir {
                     if !printed.trim().is_empty() {
                         messages.push(Message { level: 20, text: format!("printed: {}", printed.trim()) });
                     }
-                    let outcome = Outcome { recipe: index, variants, messages };
+                    let outcome = Outcome { recipe: index, variants, messages, seen: session.seen.drain().collect() };
                     outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(outcome);
                 }
+                self.give_back(session);
             };
-            let threads: Vec<_> = (0..options.threads.max(1))
+            let threads: Vec<_> = (0..options.threads.min(all.len()).max(1))
                 .filter_map(|_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok())
                 .collect();
             if threads.is_empty() {
@@ -75,6 +97,7 @@ impl BuildDir {
             recipe: *index,
             variants: Err(Error::Worker("a reading thread ended early".into())),
             messages: Vec::new(),
+            seen: Vec::new(),
         };
         if outcomes.len() < all.len() {
             let done: std::collections::HashSet<usize> = outcomes.iter().map(|outcome| outcome.recipe).collect();

@@ -1,7 +1,7 @@
 //! Layers, and the recipes in them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::patterns::Pattern;
 use crate::Sym;
@@ -23,7 +23,7 @@ pub struct Layer {
 }
 
 /// A recipe's file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RecipeFile {
     /// Its path.
     pub path: String,
@@ -163,13 +163,14 @@ fn layer_priority(
     highest + 1
 }
 
-/// The recipes that BBFILES names and BBMASK leaves, in the order of layer priority.
+/// The recipes that BBFILES names and BBMASK leaves, in the order of layer priority; and the directories that were listed.
 pub(super) fn recipe_files(
     session: &mut Session,
     store: &mut Store,
     layers: &[Layer],
     multiconfig: &str,
-) -> Result<Vec<RecipeFile>> {
+) -> Result<(Vec<RecipeFile>, Vec<PathBuf>)> {
+    let mut listed = Vec::new();
     let mut ordered: Vec<&Layer> = layers.iter().collect();
     // Python sorts the patterns in reverse, so that a layer inside another comes first.
     ordered.sort_by(|a, b| b.pattern.cmp(&a.pattern));
@@ -182,7 +183,11 @@ pub(super) fn recipe_files(
     let mut files: Vec<String> = Vec::new();
     let mut seen = rustc_hash::FxHashSet::default();
     for pattern in &patterns {
-        let found = if Path::new(pattern).is_dir() { files_below(Path::new(pattern)) } else { glob(pattern) };
+        let found = if Path::new(pattern).is_dir() {
+            files_below(Path::new(pattern), &mut listed)
+        } else {
+            glob(pattern, &mut listed)
+        };
         files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
     }
     let masks = masks(session, store)?;
@@ -208,7 +213,7 @@ pub(super) fn recipe_files(
             path,
         });
     }
-    Ok(recipes)
+    Ok((recipes, listed))
 }
 
 fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Pattern>> {
@@ -231,10 +236,11 @@ fn base_name(path: &str) -> &str {
 }
 
 /// Recipes and appends anywhere below a directory.
-fn files_below(directory: &Path) -> Vec<String> {
+fn files_below(directory: &Path, listed: &mut Vec<PathBuf>) -> Vec<String> {
     let mut found = Vec::new();
     let mut waiting = vec![directory.to_owned()];
     while let Some(directory) = waiting.pop() {
+        listed.push(directory.clone());
         let Ok(entries) = std::fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
@@ -253,7 +259,7 @@ fn files_below(directory: &Path) -> Vec<String> {
 }
 
 /// Python's `glob.glob`, sorted: `*`, `?` and `[…]` match within one name, and not a leading dot.
-fn glob(pattern: &str) -> Vec<String> {
+fn glob(pattern: &str, listed: &mut Vec<PathBuf>) -> Vec<String> {
     let mut found = vec![if pattern.starts_with('/') { "/".to_owned() } else { String::new() }];
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
     for part in parts {
@@ -271,11 +277,15 @@ fn glob(pattern: &str) -> Vec<String> {
                     };
                     if Path::new(&path).exists() {
                         next.push(path);
+                    } else {
+                        // That it is not there counts.
+                        listed.push(path.into());
                     }
                 }
                 Some(None) => {}
                 Some(Some(matcher)) => {
                     let directory = if base.is_empty() { "." } else { base };
+                    listed.push(directory.into());
                     let Ok(entries) = std::fs::read_dir(directory) else { continue };
                     for entry in entries.flatten() {
                         let name = entry.file_name();

@@ -147,6 +147,9 @@ impl Store {
     ) -> Result<(Option<Value>, Option<Arc<Expansion>>)> {
         let computations = self.computations;
         let variable = self.vars.get(&var).cloned();
+        if variable.as_ref().is_some_and(|variable| variable.fleeting) {
+            ev.saw(var);
+        }
         let mut value = None;
         let mut removes: BTreeSet<Text> = BTreeSet::new();
         if !how.parsing

@@ -23,6 +23,8 @@ pub trait Evaluate {
     fn filter(&mut self, expression: &str, value: &str) -> Result<Text>;
     /// Tells people something that metadata should not do.
     fn warn(&mut self, message: String);
+    /// Hears that a variable was read which may be another in the next run though nobody edited anything.
+    fn saw(&mut self, _var: Sym) {}
 }
 
 /// An [`Evaluate`] without Python: every expression is an error.

@@ -46,6 +46,8 @@ pub struct Variable {
     pub flags: Vec<(Sym, Value)>,
     /// What `V[flag] ??=` set.
     pub flag_defaults: Vec<(Sym, Value)>,
+    /// Whether its value may be another in the next run though nobody edited anything: who reads it is noted.
+    pub fleeting: bool,
 }
 
 /// The three kinds of pending operations.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::config::{BuildDir, Pattern};
 use crate::data::Store;
@@ -16,9 +17,9 @@ use crate::version;
 /// `mc:NAME:ITEM`.
 pub struct Universe {
     /// The recipes that are not skipped.
-    pub recipes: Vec<RecipeInfo>,
+    pub recipes: Vec<Arc<RecipeInfo>>,
     /// Those that are.
-    pub skipped: Vec<RecipeInfo>,
+    pub skipped: Vec<Arc<RecipeInfo>>,
     pub(super) configurations: Vec<Configuration>,
     /// Recipe → its configuration, by index.
     of_recipe: Vec<usize>,
@@ -109,13 +110,14 @@ pub(super) struct Item<'a> {
 
 impl Universe {
     /// Indexes recipes under a build directory's preferences.
-    pub fn new(dir: &BuildDir, recipes: Vec<RecipeInfo>) -> Result<Self> {
+    pub fn new(dir: &BuildDir, recipes: impl IntoIterator<Item = impl Into<Arc<RecipeInfo>>>) -> Result<Self> {
         let mut session = dir.session(false);
         let mut configurations = Vec::new();
         for (name, store) in dir.configurations() {
             configurations.push(Configuration::new(name, store, &mut session)?);
         }
-        let (skipped, recipes): (Vec<_>, Vec<_>) = recipes.into_iter().partition(|recipe| recipe.skipped.is_some());
+        let (skipped, recipes): (Vec<_>, Vec<_>) =
+            recipes.into_iter().map(Into::into).partition(|recipe: &Arc<RecipeInfo>| recipe.skipped.is_some());
         let of = |recipe: &RecipeInfo| configurations.iter().position(|own| own.name == recipe.multiconfig);
         let of_recipe: Vec<usize> = recipes.iter().map(|recipe| of(recipe).unwrap_or_default()).collect();
         for (index, recipe) in recipes.iter().enumerate() {
@@ -166,7 +168,7 @@ impl Universe {
     }
 
     /// The recipes of a configuration, with their indices.
-    pub(super) fn of_configuration(&self, configuration: usize) -> impl Iterator<Item = (usize, &RecipeInfo)> {
+    pub(super) fn of_configuration(&self, configuration: usize) -> impl Iterator<Item = (usize, &Arc<RecipeInfo>)> {
         self.recipes.iter().enumerate().filter(move |(index, _)| self.of_recipe[*index] == configuration)
     }
 
@@ -259,11 +261,11 @@ impl Universe {
     /// Why an item is not provided: recipes that would, but are skipped.
     pub fn skip_reasons(&self, item: &str) -> Vec<String> {
         let (configuration, item) = split_multiconfig(item);
-        let provides = |recipe: &&RecipeInfo| {
+        let provides = |recipe: &&Arc<RecipeInfo>| {
             recipe.multiconfig == configuration
                 && (recipe.name == item || recipe.provides.iter().chain(&recipe.runtime_provides).any(|p| p == item))
         };
-        let reason = |recipe: &RecipeInfo| {
+        let reason = |recipe: &Arc<RecipeInfo>| {
             format!(
                 "{} provides {item}, and is skipped: {}",
                 recipe.name,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::data::{Origin, Store};
 use crate::error::{Error, Place, Result};
+use crate::persist::Seen;
 use crate::python::Session;
 use crate::{Sym, Text, Value};
 
@@ -38,7 +39,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Looks for a name in the directories of a path.
-    fn which(&self, path: &str, name: &str) -> Found {
+    fn which(&mut self, path: &str, name: &str) -> Found {
         let mut tried = Vec::new();
         for directory in path.split(':') {
             let candidate = if directory.is_empty() { name.to_owned() } else { join(directory, name) };
@@ -49,7 +50,7 @@ impl<'a> Reader<'a> {
             };
             let file = Sym::new(&absolute);
             tried.push(file);
-            if self.session.shared.exists(file) {
+            if self.session.exists(file) {
                 return Found { file: Some(file), tried };
             }
         }
@@ -71,11 +72,12 @@ impl<'a> Reader<'a> {
         if self.chain.len() > DEPTH {
             return Err(self.error(name, 0, "files include each other in a circle"));
         }
+        self.session.seen.insert(Seen::content(file));
         let parsed =
             self.session.shared.parse(file, self.base && extension == "conf").map_err(|error| self.in_chain(error))?;
         for warning in &parsed.warnings {
             let text = format!("{name}:{}: {}", warning.line, warning.message);
-            if self.session.shared.first_time(&text) {
+            if !self.session.messages.iter().any(|message| message.text == text) {
                 self.session.messages.push(crate::python::Message { level: 30, text });
             }
         }
@@ -164,7 +166,7 @@ impl<'a> Reader<'a> {
                 return self.missing(name, line, required);
             }
         }
-        if !self.session.shared.exists(file) || Path::new(file.as_str()).is_dir() {
+        if !self.session.exists(file) || self.session.is_dir(file) {
             store.add_file(file);
             return self.missing(file.as_str(), line, required);
         }
@@ -208,7 +210,7 @@ impl<'a> Reader<'a> {
                 let is_file = class.starts_with('/') || class.ends_with(".bbclass");
                 last = if is_file { class.to_owned() } else { format!("{directory}/{class}.bbclass") };
                 if last.starts_with('/') {
-                    file = Some(Sym::new(&last)).filter(|file| self.session.shared.exists(*file));
+                    file = Some(Sym::new(&last)).filter(|file| self.session.exists(*file));
                 } else {
                     let path = store.get_text(self.session, "BBPATH")?.unwrap_or_default();
                     let found = self.which(&path, &last);

@@ -40,7 +40,7 @@ impl Reader<'_> {
             let mut found = None;
             for layer in &layers {
                 let candidate = join(layer, &name);
-                if self.session.shared.exists(Sym::new(&candidate))
+                if self.session.exists(Sym::new(&candidate))
                     && self.layer_of(store, &candidate)?.as_deref() == Some(head)
                 {
                     found = Some(candidate);

@@ -23,14 +23,27 @@ const FLAGS: [&str; 11] = [
 ];
 
 /// What a finalised recipe says of its tasks.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TaskTable {
     /// The tasks in the order they were added.
     pub tasks: Vec<Sym>,
     /// Task → the tasks of the recipe that come before it.
     pub parents: BTreeMap<Text, Vec<Text>>,
     /// Flag → task → its expanded value, for the flags that the run queue reads.
+    #[serde(deserialize_with = "known_flags")]
     pub flags: BTreeMap<&'static str, BTreeMap<Text, Text>>,
+}
+
+/// Flags by the names that this program knows; others are an error.
+fn known_flags<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<BTreeMap<&'static str, BTreeMap<Text, Text>>, D::Error> {
+    let flags: BTreeMap<String, BTreeMap<Text, Text>> = serde::Deserialize::deserialize(from)?;
+    let known = |(flag, tasks): (String, _)| {
+        let flag = FLAGS.into_iter().find(|known| *known == flag);
+        flag.map(|flag| (flag, tasks)).ok_or_else(|| serde::de::Error::custom("an unknown flag"))
+    };
+    flags.into_iter().map(known).collect()
 }
 
 fn with_prefix(task: &str) -> String {

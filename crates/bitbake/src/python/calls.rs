@@ -69,6 +69,7 @@ impl Session {
                 return Ok(Value::None);
             }
             "origenv" => {
+                self.seen.insert(crate::persist::Seen::environment());
                 let mut store = Store::new(false);
                 let environment = Arc::clone(&self.shared);
                 for (name, value) in &environment.environment {

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::local::Run;
-use super::memo::{Answer, Key, Node, Outcome, Request, Step, Tree, is_fickle, is_read};
+use super::memo::{Answer, Key, Node, Outcome, Request, Step, Tree, is_fickle, is_random, is_read};
 use super::session::{Session, raised};
 use crate::data::Store;
 use crate::error::{Error, Result};
+use crate::persist::Seen;
 use crate::{Sym, Text, Value};
 
 /// So many answers are given in advance at most.
@@ -43,6 +44,8 @@ pub(super) struct Conversation {
     tree: Option<Arc<Tree>>,
     /// Whether what it does can be remembered.
     sound: bool,
+    /// What it looked at outside its datastores.
+    seen: Arc<[Seen]>,
     /// So many requests at the start of the script were carried out already.
     done: usize,
 }
@@ -56,6 +59,9 @@ impl Session {
         kind: &str,
         rest: Vec<Value>,
     ) -> Result<Value> {
+        if is_random(&code.text) {
+            self.seen.insert(Seen::fickle(code.what));
+        }
         let tree = (!is_fickle(&code.text)).then(|| self.shared.memory.tree(self.key(store, &code.text)));
         if store.handle == 0 {
             self.next_handle += 1;
@@ -73,6 +79,7 @@ impl Session {
             name: None,
             tree: tree.clone(),
             sound: tree.is_some(),
+            seen: Arc::default(),
             done: 0,
         });
         let before = if self.check_native { self.stores.get(&handle).cloned() } else { None };
@@ -164,6 +171,7 @@ impl Session {
             name: None,
             tree: None,
             sound: false,
+            seen: Arc::default(),
             done: 0,
         });
         let mut message = vec![tag, Value::List(Arc::default())];
@@ -257,9 +265,11 @@ impl Session {
         loop {
             let request = match node.step.get() {
                 None => break,
-                Some(Step::End(outcome)) => {
+                Some(Step::End(outcome, seen)) => {
                     tree.hit();
-                    return Some(outcome.clone());
+                    let outcome = outcome.clone();
+                    self.seen.extend(seen.iter().copied());
+                    return Some(outcome);
                 }
                 Some(Step::Ask(request)) => Arc::clone(request),
             };
@@ -305,7 +315,7 @@ impl Session {
         };
         if let Some(tree) = tree {
             let outcome = outcome.filter(|_| conversation.sound);
-            tree.learn(&conversation.trace, outcome, conversation.name.as_deref());
+            tree.learn(&conversation.trace, outcome, &conversation.seen, conversation.name.as_deref());
         }
         result
     }
@@ -322,7 +332,7 @@ impl Session {
                 None if ahead < GUESSES => {
                     last.as_ref().and_then(|last| tree.as_ref()?.usually_after(last, name.as_deref()))
                 }
-                Some(Step::End(_)) | None => None,
+                Some(Step::End(..)) | None => None,
             };
             let Some(request) = next else { break };
             let operation = request.first().and_then(Value::as_str).unwrap_or_default();
@@ -460,6 +470,14 @@ impl Session {
         refusal
     }
 
+    /// Keeps what running code looked at outside its datastores.
+    fn looked_at(&mut self, rows: Option<&Value>) {
+        let Some(Value::List(rows)) = rows else { return };
+        let seen: Arc<[Seen]> = rows.iter().filter_map(Seen::told).collect();
+        self.seen.extend(seen.iter().copied());
+        self.current().seen = seen;
+    }
+
     /// Sends a request and answers what is asked until its result is there.
     fn converse(&mut self, message: Vec<Value>, what: &str) -> Result<Value> {
         self.worker()?;
@@ -476,6 +494,7 @@ impl Session {
                 Some("r") => {
                     let refusal = self.catch_up(parts.get(1), parts.get(2));
                     self.bury(parts.get(3));
+                    self.looked_at(parts.get(5));
                     return match refusal {
                         Some(Answer::Refused("skip", reason)) => Err(Error::Skip(reason)),
                         Some(Answer::Refused(_, text)) => Err(Error::Fatal(text)),
@@ -485,6 +504,7 @@ impl Session {
                 Some("e") => {
                     self.catch_up(parts.get(1), parts.get(2));
                     self.bury(parts.get(3));
+                    self.looked_at(parts.get(7));
                     return Err(raised(&parts[3..], what));
                 }
                 Some("c") => {

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::marshal;
+use crate::persist::Seen;
 use crate::{Sym, Text, Value};
 
 /// Conversations longer than this are not remembered.
@@ -89,8 +90,8 @@ pub(super) enum Outcome {
 pub(super) enum Step {
     /// The code asks.
     Ask(Request),
-    /// It has ended.
-    End(Outcome),
+    /// It has ended, having looked at this on its way.
+    End(Outcome, Arc<[Seen]>),
 }
 
 /// A point in a conversation.
@@ -148,7 +149,13 @@ impl Tree {
     }
 
     /// Notes a conversation that was new, and remembers it if this code's conversations repeat at all.
-    pub(super) fn learn(&self, trace: &[(Request, Answer)], outcome: Option<Outcome>, name: Option<&str>) {
+    pub(super) fn learn(
+        &self,
+        trace: &[(Request, Answer)],
+        outcome: Option<Outcome>,
+        seen: &Arc<[Seen]>,
+        name: Option<&str>,
+    ) {
         let keep = {
             let mut uses = self.uses.lock();
             uses.misses += 1;
@@ -174,7 +181,7 @@ impl Tree {
             }
             node = node.grow(key);
         }
-        let _ = node.step.set(Step::End(outcome));
+        let _ = node.step.set(Step::End(outcome, Arc::clone(seen)));
     }
 }
 
@@ -234,6 +241,11 @@ impl Memory {
     }
 }
 
+/// Whether code makes something that is never the same twice, in ways that Python does not tell of.
+pub(super) fn is_random(text: &str) -> bool {
+    ["random.", "uuid1(", "uuid4(", ".now(", ".utcnow(", ".today("].iter().any(|word| text.contains(word))
+}
+
 /// Whether code depends on more than what it asks.
 pub(super) fn is_fickle(text: &str) -> bool {
     ["time.", "random", "uuid", "datetime", "subprocess", "bb.process"].iter().any(|word| text.contains(word))
@@ -273,13 +285,13 @@ mod tests {
     fn a_known_conversation_leads_to_its_end() {
         let tree = Tree::default();
         let trace = [(ask("A"), told("1")), (ask("B"), told("2"))];
-        tree.learn(&trace, Some(Outcome::Value("done".into())), None);
+        tree.learn(&trace, Some(Outcome::Value("done".into())), &Arc::default(), None);
         let mut node = Arc::clone(&tree.root);
         for (request, answer) in &trace {
             assert!(matches!(node.step.get(), Some(Step::Ask(known)) if known == request));
             node = node.after(&answer.key().expect("text has a key")).expect("the answer is known");
         }
-        assert!(matches!(node.step.get(), Some(Step::End(Outcome::Value(Value::Str(text)))) if &**text == "done"));
+        assert!(matches!(node.step.get(), Some(Step::End(Outcome::Value(Value::Str(text)), _)) if &**text == "done"));
         assert!(tree.root.after(&told("3").key().expect("text has a key")).is_none());
     }
 
@@ -287,7 +299,7 @@ mod tests {
     fn what_comes_next_is_known_for_another_recipe() {
         let tree = Tree::default();
         let trace = [(ask("PACKAGES"), told("zlib")), (ask("FILES:zlib-dev"), told("")), (ask("X"), told(""))];
-        tree.learn(&trace, None, Some("zlib"));
+        tree.learn(&trace, None, &Arc::default(), Some("zlib"));
         assert_eq!(tree.usually_after(&ask("PACKAGES"), Some("bzip2")), Some(ask("FILES:bzip2-dev")));
         assert_eq!(tree.usually_after(&ask("FILES:bzip2-dev"), Some("bzip2")), Some(ask("X")));
         assert_eq!(tree.usually_after(&ask("X"), Some("bzip2")), None);

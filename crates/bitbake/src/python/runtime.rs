@@ -47,6 +47,7 @@ const FILES: &[(&str, &str)] = embedded![
     "bb/tinfoil.py",
     "bb/utils.py",
     "buildnet_bridge.py",
+    "buildnet_seen.py",
     "buildnet_worker.py",
 ];
 

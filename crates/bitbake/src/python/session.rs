@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::conversation::{Code, Conversation};
 use super::native;
 use super::worker::{Launch, Worker};
 use crate::data::{Evaluate, Store};
 use crate::error::{Error, PythonError, Result};
+use crate::persist::Seen;
 use crate::shared::Shared;
 use crate::signature::Generator;
 use crate::{CodeRefs, Sym, Text, Value};
@@ -56,6 +57,8 @@ pub struct Session {
     pub(crate) signer: Option<Generator>,
     /// What was logged and not yet taken.
     pub messages: Vec<Message>,
+    /// What was looked at outside the datastores, and not yet taken.
+    pub(crate) seen: FxHashSet<Seen>,
     /// How inline expressions and functions were evaluated.
     pub evaluations: Evaluations,
     /// Evaluate in Python, too, what was evaluated without it, and compare.
@@ -88,6 +91,7 @@ impl Session {
             libraries: Vec::new(),
             signer: None,
             messages: Vec::new(),
+            seen: FxHashSet::default(),
             evaluations: Evaluations::default(),
             check_native: false,
         }
@@ -100,6 +104,49 @@ impl Session {
         other.libraries.clone_from(&self.libraries);
         other.check_native = self.check_native;
         other
+    }
+
+    /// A session with the same libraries, and with the Python that is running here.
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let mut other = self.fork();
+        other.worker = self.worker.take();
+        other.known = std::mem::take(&mut self.known);
+        other.next_handle = self.next_handle;
+        other
+    }
+
+    /// Whether nothing is going on here, and what was going on left nothing behind.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        self.stores.clear();
+        self.messages.clear();
+        self.seen.clear();
+        self.open.is_empty() && self.worker.is_some()
+    }
+
+    /// Whether a path exists, which is noted.
+    pub(crate) fn exists(&mut self, path: Sym) -> bool {
+        let found = self.shared.exists(path);
+        self.seen.insert(Seen::exists(path, found));
+        found
+    }
+
+    /// What a path is, which is noted.
+    pub(super) fn type_at(&mut self, path: &str) -> char {
+        let found = crate::persist::type_of(path);
+        self.seen.insert(Seen::kind_of(path, found));
+        found
+    }
+
+    /// The layers' Python libraries: directory and package.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.libraries.iter().map(|(directory, package, _)| (&**directory, &**package))
+    }
+
+    /// Whether a path that exists is a directory, which is noted.
+    pub(crate) fn is_dir(&mut self, path: Sym) -> bool {
+        let found = std::path::Path::new(path.as_str()).is_dir();
+        self.seen.insert(Seen::directory(path, found));
+        found
     }
 
     /// From here on, has Python evaluate every inline expression, also those that need no Python, and counts the differences.
@@ -185,6 +232,15 @@ impl Session {
         let code = Code { text: text.into(), what: text, arguments: Arc::default() };
         let name = var.map_or_else(|| "<expansion>".to_owned(), |var| format!("Var <{var}>"));
         self.execute(store, &code, "eval", vec![text.into(), name.into()])
+    }
+
+    /// The files of the Python modules that are loaded, and which Python it is.
+    pub(crate) fn modules(&mut self) -> Result<(String, Vec<String>)> {
+        let told = self.request(vec!["modules".into()], "modules")?;
+        let Value::Tuple(parts) = &told else { return Ok(Default::default()) };
+        let [version, executable, Value::List(files)] = parts.as_slice() else { return Ok(Default::default()) };
+        let files = files.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        Ok((format!("{} {}", version.to_text(), executable.to_text()), files))
     }
 
     /// Makes stores known to Python besides the one that code runs against, until [`Session::take_back`].
@@ -375,5 +431,9 @@ impl Evaluate for Session {
 
     fn warn(&mut self, message: String) {
         self.messages.push(Message { level: 30, text: message });
+    }
+
+    fn saw(&mut self, var: Sym) {
+        self.seen.insert(Seen::setting(var));
     }
 }

@@ -11,7 +11,7 @@ use crate::util::depends_names;
 use crate::{Sym, Text, Value};
 
 /// The facts of one variant of a recipe.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RecipeInfo {
     /// BitBake's name for the variant: `[mc:MULTICONFIG:][virtual:VARIANT:]PATH`.
     pub file: String,
@@ -47,7 +47,7 @@ pub struct RecipeInfo {
     pub recommends: Vec<String>,
     /// The tasks.
     pub tasks: TaskTable,
-    /// Their signatures.
+    /// Their signatures, without the names that enter them.
     pub signatures: Vec<TaskSignature>,
     /// Task → expanded `file-checksums`.
     pub file_checksums: BTreeMap<Text, Text>,
@@ -143,8 +143,8 @@ impl RecipeInfo {
             info.inherits = classes.iter().map(Value::to_text).collect();
         }
         info.tasks = get.variant.tasks.clone();
-        info.signatures =
-            get.variant.signatures.as_ref().map(|signatures| signatures.tasks.clone()).unwrap_or_default();
+        let signed = get.variant.signatures.iter().flat_map(|signatures| &signatures.tasks);
+        info.signatures = signed.map(TaskSignature::without_names).collect();
         Ok(info)
     }
 }

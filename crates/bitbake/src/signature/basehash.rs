@@ -11,14 +11,23 @@ use crate::view::DataView;
 use crate::{Sym, Text};
 
 /// The signature of one task, without the tasks it depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TaskSignature {
     /// The task.
     pub task: Sym,
     /// Every variable it needs, directly or through others, in byte order of their names.
+    #[serde(skip)]
     pub depends: Arc<[Sym]>,
     /// SHA-256 of its text and theirs, in hexadecimal.
     pub basehash: Text,
+}
+
+impl TaskSignature {
+    /// The hash alone: the names are many, and can be had by signing again.
+    #[must_use]
+    pub fn without_names(&self) -> Self {
+        Self { depends: Arc::default(), ..self.clone() }
+    }
 }
 
 /// The signatures of a recipe's tasks.

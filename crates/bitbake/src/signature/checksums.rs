@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
+use buildnet_digest::stat::{Stamp, now_ns};
 use buildnet_digest::{Diagnostic, ErrorCategory};
 use md5::{Digest as _, Md5};
 use parking_lot::Mutex;
@@ -42,13 +42,10 @@ impl Diagnostic for ChecksumError {
     }
 }
 
-/// Path, modification time and size of a file whose checksum is known.
-type Key = (PathBuf, SystemTime, u64);
-
-/// Checksums, remembered while size and modification time of a file stay the same.
+/// Checksums, remembered while the stat data of a file stay the same.
 #[derive(Debug, Default)]
 pub struct FileChecksums {
-    known: Mutex<HashMap<Key, String>>,
+    known: Mutex<HashMap<PathBuf, (Stamp, String)>>,
 }
 
 impl FileChecksums {
@@ -79,6 +76,11 @@ impl FileChecksums {
         }
         found.sort_by(|a, b| a.md5.cmp(&b.md5));
         Ok(found)
+    }
+
+    /// The paths that a `file-checksums` flag names as there, directories and patterns among them.
+    pub(crate) fn named(list: &str) -> impl Iterator<Item = &str> {
+        entries(list).filter_map(|entry| entry.split(':').next())
     }
 
     fn file_or_directory(
@@ -126,13 +128,17 @@ impl FileChecksums {
     }
 
     fn of_file(&self, path: &str) -> Option<FileChecksum> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let key = (PathBuf::from(path), metadata.modified().ok()?, metadata.len());
-        if let Some(md5) = self.known.lock().get(&key) {
+        let stamp = Stamp::of(&rustix::fs::stat(path).ok()?);
+        if let Some((known, md5)) = self.known.lock().get(Path::new(path))
+            && *known == stamp
+        {
             return Some(FileChecksum { path: path.to_owned(), md5: md5.clone() });
         }
         let md5 = md5_of(Path::new(path)).ok()?;
-        self.known.lock().insert(key, md5.clone());
+        // Another change within the same tick of the clock would not show.
+        if stamp.is_settled(now_ns()) {
+            self.known.lock().insert(path.into(), (stamp, md5.clone()));
+        }
         Some(FileChecksum { path: path.to_owned(), md5 })
     }
 }

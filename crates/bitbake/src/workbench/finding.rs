@@ -12,7 +12,7 @@ const LARGEST_EXCERPT: u64 = 16 << 20;
 const COLUMNS: usize = 160;
 
 /// How grave it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Severity {
     /// Worth knowing.
     Note,
@@ -23,7 +23,7 @@ pub enum Severity {
 }
 
 /// One thing that was noticed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Finding {
     /// How grave it is.
     pub severity: Severity,
@@ -37,6 +37,11 @@ impl Finding {
     /// An error without a place.
     pub fn error(message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, place: None, message: message.into() }
+    }
+
+    /// Something worth knowing, without a place.
+    pub fn note(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, place: None, message: message.into() }
     }
 
     /// Something that metadata logged while a recipe was read.

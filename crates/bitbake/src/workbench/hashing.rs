@@ -19,6 +19,11 @@ impl Workbench {
         Ok(self.dir.store.copy().get_text(&mut session, name)?.unwrap_or_else(|| Text::from("")).to_string())
     }
 
+    /// Whether hashes depend on what a server says.
+    pub(super) fn asks_server(&self) -> bool {
+        self.setting("BB_SIGNATURE_HANDLER").map_or(true, |name| SignatureHandler::named(&name).asks_server())
+    }
+
     fn server_settings(&self) -> Result<ServerSettings> {
         let mut database = String::new();
         for name in ["BB_HASHSERVE_DB_DIR", "PERSISTENT_DIR", "CACHE"] {

@@ -1,10 +1,11 @@
 //! Task graphs of targets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::Workbench;
+use super::{Finding, Workbench};
 use crate::error::Result;
 use crate::graph::{Closure, Hashes, Hashing, Selection, TaskGraph, Universe, hash_tasks_with};
 use crate::recipe::RecipeInfo;
@@ -33,7 +34,7 @@ pub struct Plan<'a> {
 }
 
 /// Makes the graph of targets.
-pub fn plan(bench: &Workbench, recipes: Vec<RecipeInfo>, wanted: &Plan<'_>) -> Result<Planned> {
+pub fn plan(bench: &Workbench, recipes: Vec<Arc<RecipeInfo>>, wanted: &Plan<'_>) -> Result<Planned> {
     let mut universe = Universe::new(&bench.dir, recipes)?;
     let targets = universe.targets(wanted.targets, wanted.task)?;
     let names: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
@@ -56,6 +57,18 @@ impl Planned {
     /// The hashes of all tasks.
     pub fn hashes_with(&mut self, hashing: &mut Hashing<'_>) -> Result<Hashes> {
         hash_tasks_with(&mut self.universe, &self.closure, &self.graph, hashing)
+    }
+
+    /// What was noticed while providers were chosen, and what recipes that overwrite each other's output are.
+    pub fn findings(&mut self, bench: &Workbench) -> Result<Vec<Finding>> {
+        let messages = self.universe.take_messages();
+        let mut findings: Vec<Finding> = messages.iter().map(|message| Finding::logged(message, None)).collect();
+        findings.extend(self.closure.problems.iter().map(Finding::note));
+        let mut session = bench.dir.session(false);
+        let allowed = bench.dir.store.copy().get_words(&mut session, "BB_MULTI_PROVIDER_ALLOWED");
+        bench.dir.give_back(session);
+        findings.extend(self.conflicts(&allowed?).into_iter().map(Finding::error));
+        Ok(findings)
     }
 
     /// `PN:TASK` of a task.

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::routes::{builds, cache, config, events, status};
+use super::routes::{bitbake, builds, cache, config, events, status};
 
 /// The document at `/openapi.json`.
 #[derive(OpenApi)]
@@ -13,6 +13,7 @@ use super::routes::{builds, cache, config, events, status};
         status::status,
         status::metrics,
         status::stop,
+        bitbake::ask,
         builds::build,
         builds::build_package,
         builds::list,

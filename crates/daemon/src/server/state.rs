@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::metrics::Metrics;
-use crate::service::Service;
+use crate::service::{Bitbake, Service};
 
 /// The daemon, as its routes see it.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ struct Shared {
     started: Instant,
     instance: String,
     stop: CancellationToken,
+    bitbake: Arc<Bitbake>,
+    program: String,
 }
 
 impl App {
@@ -29,13 +31,24 @@ impl App {
     pub fn new(service: Service, access: Access, stop: CancellationToken) -> Self {
         let metrics = Arc::new(Metrics::default());
         let instance = uuid::Uuid::new_v4().simple().to_string();
-        let shared = Shared { service, access, metrics, started: Instant::now(), instance, stop };
+        let (bitbake, program) = (Arc::default(), crate::process::program());
+        let shared = Shared { service, access, metrics, started: Instant::now(), instance, stop, bitbake, program };
         Self { shared: Arc::new(shared) }
     }
 
     /// The service.
     pub fn service(&self) -> &Service {
         &self.shared.service
+    }
+
+    /// Build directories of BitBake metadata.
+    pub fn bitbake(&self) -> &Arc<Bitbake> {
+        &self.shared.bitbake
+    }
+
+    /// Which build of the program it is.
+    pub fn program(&self) -> &str {
+        &self.shared.program
     }
 
     /// Who may use it.

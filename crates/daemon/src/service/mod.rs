@@ -3,6 +3,7 @@
 //! A [`Service`] takes [`BuildRequest`]s and answers with streams of [`Line`]s. Requests that ask for the same thing while it is being
 //! built share one build; builds of one workspace run one after the other, those of different workspaces side by side.
 
+pub mod bitbake;
 pub mod dispatch;
 pub mod flight;
 pub mod line;
@@ -12,6 +13,7 @@ pub mod stream;
 pub mod workbench;
 
 pub use self::flight::BuildInfo;
+pub use bitbake::{Bitbake, BitbakeRequest};
 pub use dispatch::{Cancelled, Service, ServiceOptions};
 pub use line::{Line, Note};
 pub use local::{LocalOptions, LocalWorkbench};

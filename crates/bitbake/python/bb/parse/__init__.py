@@ -5,6 +5,7 @@ import logging
 import os
 
 import bb
+import buildnet_seen
 
 logger = logging.getLogger("BitBake.Parsing")
 handlers = []
@@ -41,6 +42,8 @@ def _state(path):
 
 
 def cached_mtime(f):
+    # Asked for anew each time, as far as what the recipe depends on is concerned.
+    buildnet_seen.note("s", os.path.abspath(f))
     if f not in _seen:
         _seen[f] = _state(f)
     return _seen[f]

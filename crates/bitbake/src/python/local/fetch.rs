@@ -1,8 +1,6 @@
 //! Two functions of the runtime's `bb.fetch2` that every recipe calls: for local files, downloads, and git repositories whose
 //! revision is given. What they ask and write is what `bb/fetch2/__init__.py` does, in the same order.
 
-use std::path::Path;
-
 use super::Stop;
 use super::object::Object;
 use super::run::{Machine, Outcome};
@@ -145,7 +143,7 @@ impl Machine<'_> {
         let mut entries = Vec::new();
         for uri in local {
             if uri.path.starts_with('/') {
-                if !Path::new(&*uri.path).exists() {
+                if self.type_at(&uri.path)? == '-' {
                     return Err(Stop::Python);
                 }
                 entries.push(format!("{}:True", uri.path));
@@ -155,7 +153,7 @@ impl Machine<'_> {
             let mut found = false;
             for directory in path.split(':') {
                 let place = crate::metadata::join(directory, &uri.path);
-                found = Path::new(&place).exists();
+                found = self.type_at(&place)? != '-';
                 entries.push(format!("{place}:{}", if found { "True" } else { "False" }));
                 if found {
                     break;

@@ -1,7 +1,6 @@
 //! Functions of modules, and built-in ones.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -95,11 +94,9 @@ impl Machine<'_> {
             }
             ("bb.fetch.URI" | "bb.fetch2.URI", [Object::Str(text)]) => Ok(Object::Uri(Rc::new(Uri::parse(text)?))),
             ("bb.fetch.decodeurl" | "bb.fetch2.decodeurl", [Object::Str(text)]) => decode(text),
-            ("os.path.exists", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && Path::new(&**path).exists())),
-            ("os.path.isdir", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && Path::new(&**path).is_dir())),
-            ("os.path.isfile", [Object::Str(path)]) => {
-                Ok(Object::Bool(is_plain(path)? && Path::new(&**path).is_file()))
-            }
+            ("os.path.exists", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && self.type_at(path)? != '-')),
+            ("os.path.isdir", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && self.type_at(path)? == 'd')),
+            ("os.path.isfile", [Object::Str(path)]) => Ok(Object::Bool(is_plain(path)? && self.type_at(path)? == 'f')),
             ("os.path.realpath", [Object::Str(path)]) => self.real_path(path),
             ("os.path.basename", [Object::Str(path)]) => {
                 Ok(Object::Str(path.rsplit('/').next().unwrap_or_default().into()))
@@ -172,7 +169,13 @@ impl Machine<'_> {
     }
 
     /// `os.path.realpath` of a path without links.
-    fn real_path(&self, path: &str) -> Outcome {
+    /// What a path is, as the kinds of [`crate::persist::Kind::Type`] name it; noted.
+    pub(super) fn type_at(&mut self, path: &str) -> Outcome<char> {
+        // What a relative path is meant from, Python knows.
+        if path.starts_with('/') { Ok(self.session.type_at(path)) } else { Err(Stop::Python) }
+    }
+
+    fn real_path(&mut self, path: &str) -> Outcome {
         if !path.starts_with('/') || !is_plain(path)? {
             return Err(Stop::Python);
         }
@@ -187,6 +190,7 @@ impl Machine<'_> {
                 return Err(Stop::Python);
             }
         }
+        self.session.seen.insert(crate::persist::Seen::real_path(path, &normal));
         Ok(Object::Str(normal.into()))
     }
 

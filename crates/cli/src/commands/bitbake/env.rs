@@ -35,7 +35,7 @@ pub(crate) fn run(args: &EnvArgs, place: &Place) -> Result<ExitCode, ErrorReport
 }
 
 pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
-    let bench = place.open(args.history)?;
+    let bench = Place { cache: false, ..place.clone() }.open(args.history)?;
     let mut session = bench.dir.session(false);
     let configuration = args.recipe.as_deref().map_or(Some(""), |name| name.strip_prefix("mc:"));
     let mut store =

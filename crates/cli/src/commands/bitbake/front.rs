@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use buildnet_bitbake::graph::Selection;
 use buildnet_bitbake::recipe::{RecipeInfo, in_multiconfig};
@@ -120,6 +121,9 @@ pub(crate) fn main() -> ExitCode {
             _ => Verbosity::Quiet,
         },
         bitbake: true,
+        cache: true,
+        machine: false,
+        daemon: None,
     };
     match front.run(&place, &directory) {
         Ok(code) => code,
@@ -173,8 +177,8 @@ impl Front {
             Some((_, variant)) => {
                 warn("Buildfile specified, dependencies will not be handled");
                 reading.recipes.retain(|recipe| recipe.variant == *variant);
-                reading.recipes.iter_mut().for_each(RecipeInfo::stand_alone);
-                let name = |recipe: &RecipeInfo| in_multiconfig(&recipe.multiconfig, &recipe.name);
+                reading.recipes.iter_mut().for_each(|recipe| Arc::make_mut(recipe).stand_alone());
+                let name = |recipe: &Arc<RecipeInfo>| in_multiconfig(&recipe.multiconfig, &recipe.name);
                 reading.recipes.iter().map(name).collect()
             }
             None => self.targets.clone(),
@@ -221,9 +225,10 @@ impl Front {
             print(&format!("Parsing recipes: 100% |{bar}| Time: {time}\n"))?;
             let errors = reading.failed;
             print(&format!(
-                "Parsing of {} .bb files complete (0 cached, {} parsed). {} targets, {} skipped, 0 masked, {errors} errors.\n",
+                "Parsing of {} .bb files complete ({} cached, {} parsed). {} targets, {} skipped, 0 masked, {errors} errors.\n",
                 reading.files,
-                reading.files - errors,
+                reading.cached(),
+                reading.parsed - errors,
                 reading.recipes.len() - reading.skipped(),
                 reading.skipped(),
             ))?;

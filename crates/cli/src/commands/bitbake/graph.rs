@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use buildnet_bitbake::workbench::{graph_dot, graph_json};
+use buildnet_bitbake::workbench::Question;
 use buildnet_daemon::ErrorReport;
 use clap::{Args, ValueEnum};
 
-use super::place::{Place, Wants, ended};
+use super::place::{Place, ended, show};
 use crate::context::Context;
-use crate::output::{print, print_json};
 
 /// How to write a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,14 +31,7 @@ pub(crate) struct GraphArgs {
 }
 
 pub(crate) fn run(args: &GraphArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
-    ended((|| {
-        let bench = place.open(false)?;
-        let wants = Wants::targets(&args.targets, false);
-        let planned = place.plan(&bench, &wants)?;
-        match args.format.unwrap_or(if context.json { Format::Json } else { Format::Dot }) {
-            Format::Dot => print(&graph_dot(&planned))?,
-            Format::Json => print_json(&graph_json(&planned))?,
-        }
-        Ok(ExitCode::SUCCESS)
-    })())
+    let format = args.format.unwrap_or(if context.json { Format::Json } else { Format::Dot });
+    let question = Question::Graph { targets: args.targets.clone(), dot: format == Format::Dot };
+    ended((|| Ok(show(&place.ask(question)?, None, context)?))())
 }

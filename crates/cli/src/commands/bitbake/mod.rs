@@ -50,11 +50,11 @@ pub(crate) fn run(args: BitbakeArgs, context: &Context) -> Result<ExitCode, Erro
         BitbakeCommand::Parse(args) => parse::run(&args, &place, context),
         BitbakeCommand::Env(args) => env::run(&args, &place),
         BitbakeCommand::Graph(args) => graph::run(&args, &place, context),
-        BitbakeCommand::Sigs(args) => sigs::run(&args, &place),
+        BitbakeCommand::Sigs(args) => sigs::run(&args, &place, context),
         BitbakeCommand::Why(args) => why::run(&args, &place),
         BitbakeCommand::Layers(_) => layers::run(&place, context),
         BitbakeCommand::Recipes(_) => recipes::run(&place, context),
         BitbakeCommand::Providers(args) => providers::run(&args, &place, context),
-        BitbakeCommand::Lint(_) => lint::run(&place),
+        BitbakeCommand::Lint(_) => lint::run(&place, context),
     }
 }

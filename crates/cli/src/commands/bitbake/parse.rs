@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use buildnet_bitbake::workbench::Wanted;
+use buildnet_bitbake::workbench::Question;
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
-use super::place::{Place, ended, outcome, write_rows};
+use super::place::{Place, ended, show};
 use crate::context::Context;
-use crate::output::{print, print_json};
 
 /// Read every recipe of every layer, and tell every error
 #[derive(Clone, Debug, Args)]
@@ -24,27 +23,7 @@ pub(crate) struct ParseArgs {
 
 pub(crate) fn run(args: &ParseArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
-        let bench = place.open(false)?;
-        let rows = args.jsonl.is_some();
-        let reading = place.read(&bench, &Wanted { recipes: None, sign: rows, rows });
-        if let Some(path) = &args.jsonl {
-            let out = context.directory.join(path);
-            write_rows(if path.as_os_str() == "-" { path } else { &out }, reading.rows.iter().cloned())?;
-        }
-        if context.json {
-            print_json(&serde_json::json!({
-                "recipes": reading.files, "variants": reading.recipes.len(),
-                "skipped": reading.skipped(), "failed": reading.failed,
-            }))?;
-        } else if args.jsonl.as_ref().is_none_or(|path| path.as_os_str() != "-") {
-            print(&format!(
-                "{} recipes read: {} variants, {} skipped; {} with errors\n",
-                reading.files,
-                reading.recipes.len(),
-                reading.skipped(),
-                reading.failed
-            ))?;
-        }
-        Ok(outcome(&reading.findings))
+        let answer = place.ask(Question::Parse { rows: args.jsonl.is_some() })?;
+        Ok(show(&answer, args.jsonl.as_deref(), context)?)
     })())
 }

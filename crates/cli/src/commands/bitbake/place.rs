@@ -1,18 +1,23 @@
 //! Where the metadata is, and what goes wrong with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use buildnet_bitbake::config::Options;
-use buildnet_bitbake::graph::{HashedTask, Universe};
+use buildnet_bitbake::graph::HashedTask;
 use buildnet_bitbake::recipe::RecipeInfo;
-use buildnet_bitbake::workbench::{Finding, Plan, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, plan};
+use buildnet_bitbake::workbench::{
+    Answer, Finding, Plan, Planned, Question, Reading, Severity, Wanted, Workbench, answer, find_build_dir, plan,
+};
 use buildnet_daemon::ErrorReport;
+use buildnet_daemon::client::{ClientError, Daemon};
+use buildnet_daemon::service::BitbakeRequest;
 use clap::Args;
 
-use crate::context::Context;
-use crate::output::FAILED;
+use crate::context::{Context, environment};
+use crate::output::{FAILED, print};
 use crate::terminal::messages::Verbosity;
 use crate::terminal::text::clean;
 
@@ -32,6 +37,9 @@ pub(crate) struct PlaceArgs {
     /// Seconds that Python code may compute without a word
     #[arg(long, value_name = "SECONDS", env = "BUILDNET_PYTHON_SECONDS", default_value_t = 120, global = true)]
     python_seconds: u64,
+    /// Read every recipe, whatever is known of it, and keep nothing
+    #[arg(long, alias = "force", global = true)]
+    no_cache: bool,
 }
 
 impl PlaceArgs {
@@ -48,6 +56,9 @@ impl PlaceArgs {
             threads: threads.unwrap_or(1),
             verbosity: context.teller.verbosity,
             bitbake: false,
+            cache: !self.no_cache,
+            machine: context.json,
+            daemon: (context.use_daemon && !self.no_cache).then(|| context.daemon.clone()),
         }
     }
 }
@@ -74,6 +85,7 @@ fn interpreter(wanted: PathBuf) -> PathBuf {
 }
 
 /// A build directory, and how to tell what is wrong in it.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) build_dir: PathBuf,
     pub(crate) python: PathBuf,
@@ -83,6 +95,12 @@ pub(crate) struct Place {
     pub(crate) verbosity: Verbosity,
     /// Speak as BitBake does: capital words.
     pub(crate) bitbake: bool,
+    /// Whether what is known of recipes may be used, and kept.
+    pub(crate) cache: bool,
+    /// Write for machines.
+    pub(crate) machine: bool,
+    /// The daemon to ask first, if any.
+    pub(crate) daemon: Option<Daemon>,
 }
 
 /// An error that has been told, or one that has not.
@@ -107,29 +125,74 @@ pub(crate) fn ended(result: Result<ExitCode, Stop>) -> Result<ExitCode, ErrorRep
 }
 
 impl Place {
-    /// Reads the configuration, and tells what is wrong with it.
+    /// Reads the configuration, and tells what is wrong with it. With `history`, who set what is recorded, and nothing is kept.
     pub(crate) fn open(&self, history: bool) -> Result<Workbench, Stop> {
+        let bench = self.bench(history)?;
+        self.tell_all(&bench.findings);
+        Ok(bench)
+    }
+
+    fn bench(&self, history: bool) -> Result<Workbench, Stop> {
+        let request = self.request(Question::Layers)?;
+        let options = Options { history, ..request.options(std::env::temp_dir()) };
+        let bench = if self.cache && !history {
+            Workbench::open_with_cache(&options, self.threads, &request.cache())
+        } else {
+            Workbench::open(&options, self.threads)
+        };
+        bench.map_err(|error| self.failed(&error))
+    }
+
+    /// A question as the daemon is asked.
+    fn request(&self, question: Question) -> Result<BitbakeRequest, ErrorReport> {
         let build_dir = self.build_dir.canonicalize().map_err(|error| {
             ErrorReport::user(format!("cannot enter the build directory {}", self.build_dir.display())).because(&error)
         })?;
-        let mut environment: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name != "LC_ALL")
-            .collect();
-        // Python code of the metadata reads and writes UTF-8, whatever the user's terminal does.
-        environment.push(("LC_ALL".to_owned(), "C.UTF-8".to_owned()));
-        let options = Options {
-            build_dir,
-            environment,
-            python: self.python.clone(),
-            python_path: Vec::new(),
-            temporary: std::env::temp_dir(),
-            history,
-            time_limit: self.time_limit,
+        let text = |path: &Path| {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| ErrorReport::user(format!("{} is not UTF-8", path.display())))
         };
-        let bench = Workbench::open(&options, self.threads).map_err(|error| self.failed(&error))?;
-        self.tell_all(&bench.findings);
-        Ok(bench)
+        let mut environment = environment();
+        // Python code of the metadata reads and writes UTF-8, whatever the user's terminal does.
+        environment.insert("LC_ALL".to_owned(), "C.UTF-8".to_owned());
+        Ok(BitbakeRequest {
+            build_dir: text(&build_dir)?,
+            environment,
+            python: text(&self.python)?,
+            python_seconds: self.time_limit.as_secs(),
+            threads: self.threads,
+            program: buildnet_daemon::process::program(),
+            question,
+            machine: self.machine,
+        })
+    }
+
+    /// Asks the daemon if there is one, or finds out here; and tells what was noticed.
+    pub(crate) fn ask(&self, question: Question) -> Result<Answer, Stop> {
+        let answer = match self.ask_daemon(&question)? {
+            Some(answer) => answer,
+            None => answer(&self.bench(false)?, &question, self.machine),
+        };
+        self.tell_all(&answer.findings);
+        if self.cache && answer.files > 0 && !self.machine && !matches!(self.verbosity, Verbosity::Quiet) {
+            let known = answer.files - answer.parsed;
+            eprintln!("Parsed {} of {} recipes; {known} were known.", answer.parsed, answer.files);
+        }
+        Ok(answer)
+    }
+
+    fn ask_daemon(&self, question: &Question) -> Result<Option<Answer>, Stop> {
+        let Some(daemon) = &self.daemon else { return Ok(None) };
+        match daemon.post("/bitbake", &self.request(question.clone())?) {
+            Ok(answer) => Ok(answer),
+            Err(error @ (ClientError::Refused(_) | ClientError::Connection { .. })) => Err(error.report().into()),
+            Err(error) => {
+                if !self.machine && !matches!(self.verbosity, Verbosity::Quiet) {
+                    eprintln!("note: the daemon is not asked: {}", error.report().message);
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Tells an error of the metadata.
@@ -143,14 +206,6 @@ impl Place {
         let reading = bench.read(wanted);
         self.tell_all(&reading.findings);
         reading
-    }
-
-    /// All recipes, unsigned, by what they provide. Recipes with errors are told and left out.
-    pub(crate) fn universe(&self, bench: &Workbench) -> Result<(Universe, Reading), Stop> {
-        let mut reading = self.read(bench, &Wanted::default());
-        let recipes = std::mem::take(&mut reading.recipes);
-        let universe = Universe::new(&bench.dir, recipes).map_err(|error| self.failed(&error))?;
-        Ok((universe, reading))
     }
 
     /// The task graph of targets. A recipe that cannot be read is an error, needed or not: nobody knows what it would provide.
@@ -167,22 +222,12 @@ impl Place {
     pub(crate) fn plan_of(
         &self,
         bench: &Workbench,
-        recipes: Vec<RecipeInfo>,
+        recipes: Vec<Arc<RecipeInfo>>,
         wants: &Wants<'_>,
     ) -> Result<Planned, Stop> {
         let planned = plan(bench, recipes, &wants.plan);
         let mut planned = planned.map_err(|error| self.failed(&error))?;
-        let messages = planned.universe.take_messages();
-        let mut findings: Vec<Finding> = messages.iter().map(|message| Finding::logged(message, None)).collect();
-        findings.extend(planned.closure.problems.iter().map(|problem| Finding {
-            severity: Severity::Note,
-            place: None,
-            message: problem.clone(),
-        }));
-        let mut session = bench.dir.session(false);
-        let allowed = bench.dir.store.copy().get_words(&mut session, "BB_MULTI_PROVIDER_ALLOWED");
-        let allowed = allowed.map_err(|error| self.failed(&error))?;
-        findings.extend(planned.conflicts(&allowed).into_iter().map(Finding::error));
+        let findings = planned.findings(bench).map_err(|error| self.failed(&error))?;
         self.tell_all(&findings);
         if has_errors(&findings) { Err(Stop::Told) } else { Ok(planned) }
     }
@@ -242,21 +287,17 @@ pub(crate) fn has_errors(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
-/// Success, or failure when anything was an error.
-pub(crate) fn outcome(findings: &[Finding]) -> ExitCode {
-    if has_errors(findings) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
-}
-
-/// Writes JSON lines to a file, or to standard output for `-`.
-pub(crate) fn write_rows(
-    path: &std::path::Path,
-    rows: impl Iterator<Item = serde_json::Value>,
-) -> Result<(), ErrorReport> {
-    let text: String = rows.flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
-    if path.as_os_str() == "-" {
-        return crate::output::print(&text);
+/// Writes an answer: its rows to a file, or to standard output for `-`, and its text otherwise.
+pub(crate) fn show(answer: &Answer, rows: Option<&Path>, context: &Context) -> Result<ExitCode, ErrorReport> {
+    match (rows, &answer.rows) {
+        (Some(path), Some(lines)) if path.as_os_str() == "-" => print(lines)?,
+        (Some(path), Some(lines)) => {
+            write_file(&context.directory.join(path), lines)?;
+            print(&answer.text)?;
+        }
+        _ => print(&answer.text)?,
     }
-    write_file(path, &text)
+    Ok(if answer.failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 pub(crate) fn write_file(path: &std::path::Path, text: &str) -> Result<(), ErrorReport> {

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use buildnet_bitbake::graph::task_row;
+use buildnet_bitbake::workbench::{Answer, Question};
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
-use super::place::{Place, Wants, ended, write_rows};
+use super::place::{Place, Wants, ended, show};
+use crate::context::Context;
 use crate::output::print;
 
 /// Show the basehash and the taskhash of every task that targets need
@@ -25,24 +27,20 @@ pub(crate) struct SigsArgs {
     write: bool,
 }
 
-pub(crate) fn run(args: &SigsArgs, place: &Place) -> Result<ExitCode, ErrorReport> {
+pub(crate) fn run(args: &SigsArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
-        let bench = place.open(false)?;
-        let wants = Wants::targets(&args.targets, true);
-        let mut planned = place.plan(&bench, &wants)?;
-        let hashed = place.hashes(&bench, &mut planned)?;
-        if args.write {
-            let written = bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
-            print(&format!("signature data of {written} tasks written\n"))?;
+        if !args.write {
+            let answer = place.ask(Question::Sigs { targets: args.targets.clone(), rows: args.jsonl.is_some() })?;
+            return Ok(show(&answer, args.jsonl.as_deref(), context)?);
         }
+        let bench = place.open(false)?;
+        let mut planned = place.plan(&bench, &Wants::targets(&args.targets, true))?;
+        let hashed = place.hashes(&bench, &mut planned)?;
+        let written = bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
+        print(&format!("signature data of {written} tasks written\n"))?;
         if let Some(path) = &args.jsonl {
-            write_rows(path, hashed.iter().map(task_row))?;
-        } else if !args.write {
-            let mut out = String::new();
-            for task in &hashed {
-                out += &format!("{} {} {}\n", task.basehash, task.taskhash, task.id);
-            }
-            print(&out)?;
+            let rows = hashed.iter().map(|task| format!("{}\n", task_row(task))).collect();
+            show(&Answer { rows: Some(rows), ..Answer::default() }, Some(path), context)?;
         }
         Ok(ExitCode::SUCCESS)
     })())

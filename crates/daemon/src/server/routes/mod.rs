@@ -1,5 +1,6 @@
 //! The routes, by what they are about.
 
+pub mod bitbake;
 pub mod builds;
 pub mod cache;
 pub mod config;
@@ -22,6 +23,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(status::openapi))
         .route("/stop", post(status::stop))
+        .route("/bitbake", post(bitbake::ask))
         .route("/build", post(builds::build))
         .route("/build/{package}", post(builds::build_package))
         .route("/builds", get(builds::list))
