@@ -104,7 +104,7 @@ impl Machine<'_> {
             ("os.path.dirname", [Object::Str(path)]) => Ok(Object::Str(paths::dirname(path).into())),
             ("os.path.normpath", [Object::Str(path)]) => Ok(Object::Str(paths::normpath(path).into())),
             ("os.path.join", [_, ..]) => {
-                let parts = super::run::texts(plain)?;
+                let parts = super::operate::texts(plain)?;
                 paths::join(&parts).map_err(|_| Stop::Python).and_then(|value| Object::of(&value))
             }
             ("re.match", [Object::Str(pattern), Object::Str(text)]) => {

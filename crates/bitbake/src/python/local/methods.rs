@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::super::native::{Method, text_method};
 use super::Stop;
 use super::object::Object;
-use super::run::{Machine, Outcome, put};
+use super::operate::put;
+use super::run::{Machine, Outcome};
 use crate::{Text, Value};
 
 impl Machine<'_> {
@@ -116,7 +117,7 @@ fn on_text(text: &Text, name: &str, arguments: &[Object]) -> Outcome {
         _ => {}
     }
     let method = Method::of(name, arguments.len()).ok_or(Stop::Python)?;
-    let arguments = super::run::texts(arguments)?;
+    let arguments = super::operate::texts(arguments)?;
     let result = text_method(method, &Value::Str(Arc::clone(text)), &arguments).map_err(|_| Stop::Python)?;
     Object::of(&result)
 }

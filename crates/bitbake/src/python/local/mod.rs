@@ -12,6 +12,7 @@ mod functions;
 mod licenses;
 mod methods;
 mod object;
+mod operate;
 mod program;
 mod run;
 mod store;
