@@ -21,7 +21,7 @@ const FUNCTION: DigestFunction = DigestFunction::Sha256;
 /// Magic number of the skippable frame.
 const SKIPPABLE: u32 = 0x184D_2A50;
 /// Bytes of the frame before the offsets, with its own header.
-const FIXED: u64 = 4 + 4 + 8 + 1 + 4 + 8;
+const FIXED: usize = 4 + 4 + 8 + 1 + 4 + 8;
 /// Most offsets: 64 TiB in chunks of 1 MiB.
 const MAX_OFFSETS: u64 = 1 << 26;
 
@@ -37,8 +37,9 @@ struct Name<'n> {
 impl<'n> Name<'n> {
     fn parse(path: &'n str) -> Option<Self> {
         let (directories, file) = path.rsplit_once('/')?;
-        let plain = file.ends_with(".v1");
-        let mut parts = file.strip_suffix(".v1").unwrap_or(file).split('-');
+        let stem = file.strip_suffix(".v1");
+        let plain = stem.is_some();
+        let mut parts = stem.unwrap_or(file).split('-');
         let hash = parts.next()?;
         let (first, second) = (parts.next()?, parts.next());
         let (size, random) = match second {
@@ -142,7 +143,7 @@ impl Header {
     /// Reads the frame of a file of `length` bytes, and leaves the reader at the content.
     fn read(file: &mut (impl Read + Seek), length: u64) -> io::Result<Self> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("its header {what}"));
-        let mut fixed = [0; FIXED as usize];
+        let mut fixed = [0; FIXED];
         file.read_exact(&mut fixed).map_err(|_| wrong("is truncated"))?;
         let number = |range: std::ops::Range<usize>| {
             fixed[range].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
@@ -151,19 +152,21 @@ impl Header {
             return Err(wrong("does not begin as it should"));
         }
         let (frame, size, compression, offsets) = (number(4..8), number(8..16), fixed[16], number(21..29));
-        if !(2..=MAX_OFFSETS).contains(&offsets) || frame != FIXED - 8 + offsets * 8 || i64::try_from(size).is_err() {
+        if !(2..=MAX_OFFSETS).contains(&offsets)
+            || frame != FIXED as u64 - 8 + offsets * 8
+            || i64::try_from(size).is_err()
+        {
             return Err(wrong("contradicts itself"));
         }
-        let end = FIXED + offsets * 8;
+        let end = FIXED as u64 + offsets * 8;
         file.seek(SeekFrom::Start(end - 8))?;
         let mut last = [0; 8];
         file.read_exact(&mut last).map_err(|_| wrong("is truncated"))?;
         match compression {
             // The end of a file is told only where its chunks are.
             1 if u64::from_le_bytes(last) == length => Ok(Self { size, zstd: true }),
-            1 => Err(wrong("belongs to a file of another length: it is truncated")),
             0 if end.checked_add(size) == Some(length) => Ok(Self { size, zstd: false }),
-            0 => Err(wrong("belongs to a file of another length: it is truncated")),
+            0 | 1 => Err(wrong("belongs to a file of another length: it is truncated")),
             _ => Err(wrong("names a compression that is not known")),
         }
     }

@@ -38,8 +38,9 @@ pub fn export(
         }
         return Ok(report);
     }
-    let mut sink: Box<dyn Sink> = if name.ends_with(".tar") || name.ends_with(".tar.zst") {
-        Box::new(TarSink::create(target, name.ends_with(".zst"))?)
+    let compressed = name.strip_suffix(".tar.zst").is_some();
+    let mut sink: Box<dyn Sink> = if compressed || name.strip_suffix(".tar").is_some() {
+        Box::new(TarSink::create(target, compressed)?)
     } else {
         Box::new(Directory::open(target)?)
     };

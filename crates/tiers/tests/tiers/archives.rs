@@ -179,7 +179,9 @@ impl BazelRemote {
         file.push(u8::from(compress));
         file.extend((1_u32 << 20).to_le_bytes());
         file.extend((offsets.len() as u64).to_le_bytes());
-        offsets.iter().for_each(|offset| file.extend(offset.to_le_bytes()));
+        for offset in &offsets {
+            file.extend(offset.to_le_bytes());
+        }
         file.extend(chunks.concat());
         let hex = digest.hex();
         let path = self.file(&format!("cas.v2/{}/{hex}-{}-aB3", &hex[..2], digest.size()));
