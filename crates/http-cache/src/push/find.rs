@@ -75,7 +75,7 @@ mod tests {
         }
         fs::create_dir(dir.path().join("links")).unwrap();
         let link = |target: &Path, name: &str| {
-            std::os::unix::fs::symlink(target, dir.path().join("links").join(name)).unwrap()
+            std::os::unix::fs::symlink(target, dir.path().join("links").join(name)).unwrap();
         };
         link(&dir.path().join("ab/cd").join(zlib), "sstate:linked:::r0::14:ef_package.tar.zst");
         link(Path::new("nowhere"), "sstate:dangling:::r0::14:ef_package.tar.zst");
