@@ -143,11 +143,15 @@ mod tests {
             seeds: || vec![b"a long harmless text without anything in it".to_vec(), b"U and B".to_vec()],
             words: &["B", "U"],
         };
-        let bound = Bound { runs: 200_000, time: Duration::from_secs(60) };
+        let bound = Bound { runs: 200_000, time: Duration::from_mins(1) };
         let report = run(&target, 7, bound, |_| {});
         let failure = report.failure.expect("two letters in a row are soon found");
         assert_eq!(failure.smallest, b"BU");
         assert!(failure.message.contains("I do not like it"));
-        assert_eq!(run(&target, 7, bound, |_| {}).failure.unwrap().found, failure.found, "the same seed, the same input");
+        assert_eq!(
+            run(&target, 7, bound, |_| {}).failure.unwrap().found,
+            failure.found,
+            "the same seed, the same input"
+        );
     }
 }

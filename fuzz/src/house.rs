@@ -16,7 +16,7 @@ use tower::ServiceExt;
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: usize = 64 << 20;
 /// An answer that is not there after this time is a hang, which is a failure.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_mins(1);
 
 /// The cache, its routes, and the runtime that serves them.
 pub(crate) struct House {

@@ -1,5 +1,7 @@
 //! The driver: runs a target until it fails or the time is over.
 
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,10 +53,16 @@ fn main() -> ExitCode {
     // An overflowing stack or an exhausted memory ends the process: then the input is here.
     let last = std::env::temp_dir().join(format!("buildnet-fuzz-{}.last", target.name));
     let bound = Bound { runs: arguments.runs, time: Duration::from_secs(arguments.seconds) };
-    let report = run(target, arguments.seed, bound, |input| {
-        if let Err(error) = std::fs::write(&last, input) {
-            eprintln!("cannot keep the input in {}: {error}", last.display());
+    let mut keep = match File::create(&last) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("cannot keep inputs in {}: {error}", last.display());
+            return ExitCode::from(3);
         }
+    };
+    let report = run(target, arguments.seed, bound, |input| {
+        // A full disk costs the input of a crash, and no more.
+        let _ = keep.rewind().and_then(|()| keep.write_all(input)).and_then(|()| keep.set_len(input.len() as u64));
     });
     println!("{}: {} inputs, the slowest took {:?}", target.name, report.runs, report.slowest);
     let Some(failure) = report.failure else { return ExitCode::SUCCESS };

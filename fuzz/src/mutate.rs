@@ -14,7 +14,7 @@ impl Chance {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Chance {
     /// A number below `end`; 0 when there is none.
     pub fn below(&mut self, end: usize) -> usize {
         // The remainder is below `end`, so it fits.
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
+        usize::try_from(self.number() % (end.max(1) as u64)).unwrap_or(0)
     }
 
     fn range(&mut self, length: usize) -> std::ops::Range<usize> {
@@ -64,7 +64,7 @@ fn change(chance: &mut Chance, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &
         }
         2 => {
             if let Some(byte) = input.get_mut(at) {
-                *byte = chance.next().to_le_bytes()[0];
+                *byte = chance.number().to_le_bytes()[0];
             }
         }
         3 => {
@@ -96,12 +96,15 @@ fn change(chance: &mut Chance, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &
         9 => {
             // A number in digits becomes another one.
             let start = input[..at].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |before| before + 1);
-            let end = input[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(input.len(), |length| start + length);
+            let end = input[start..]
+                .iter()
+                .position(|byte| !byte.is_ascii_digit())
+                .map_or(input.len(), |length| start + length);
             let digits = DIGITS[chance.below(DIGITS.len())];
             input.splice(start..end, digits.bytes());
         }
         10 => {
-            let fill = chance.next().to_le_bytes()[0];
+            let fill = chance.number().to_le_bytes()[0];
             insert(input, at, &vec![fill; 1 << chance.below(14)]);
         }
         _ => input.truncate(at),

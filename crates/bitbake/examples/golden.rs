@@ -232,7 +232,10 @@ fn compare(oecore: &Path, golden: &str, wanted: &[String]) -> Result<bool> {
         history: false,
         time_limit: std::time::Duration::from_mins(1),
     };
-    let dir = BuildDir::open(&options)?;
+    let mut dir = BuildDir::open(&options)?;
+    if std::env::var_os("BUILDNET_CHECK_NATIVE").is_some() {
+        dir.session.check_native();
+    }
     for message in &dir.session.messages {
         eprintln!("{}: {}", message.level, message.text);
     }

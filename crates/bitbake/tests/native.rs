@@ -26,7 +26,9 @@ const VARIABLES: [(&str, &str); 11] = [
 ];
 
 /// Expressions that need no Python.
-const NATIVE: [&str; 84] = [
+const NATIVE: [&str; 86] = [
+    "2 * 3",
+    "{'a': 'b'}['a']",
     "d.getVar('A')",
     "d.getVar('NESTED')",
     "d.getVar('NESTED', False)",
@@ -114,7 +116,7 @@ const NATIVE: [&str; 84] = [
 ];
 
 /// Expressions that look as simple, and are Python's.
-const PYTHONS: [&str; 16] = [
+const PYTHONS: [&str; 14] = [
     "d.getVar('UMLAUT').split()",
     "d.getVar('ODD').split()",
     "bb.utils.contains('ODD', 'a', 1, 0, d)",
@@ -123,10 +125,8 @@ const PYTHONS: [&str; 16] = [
     "d.getVar('A').split('\\n')[0:1:1]",
     "'%d' % 5",
     "'%5s' % 'x'",
-    "2 * 3",
     "[x for x in 'ab']",
     "max(1, 2)",
-    "{'a': 'b'}['a']",
     "d.getVar('A').title()",
     "f'{5:>3}'",
     "int('1_0')",
@@ -178,4 +178,105 @@ fn native_evaluation_is_pythons() {
     }
     let differences: Vec<&str> = session.messages.iter().map(|message| message.text.as_str()).collect();
     assert_eq!((session.evaluations.different, differences), (0, vec![]));
+}
+
+/// Bodies of functions that run without Python: of `def f(d)`.
+const FUNCTIONS: [&str; 20] = [
+    "d.setVar('X', d.getVar('A').replace('o', '0'))",
+    "for word in (d.getVar('A') or '').split():\n        d.appendVar('X', ' ' + word)\n        d.setVarFlag('X', word, '1')",
+    "n = 0\n    while n < 5:\n        n += 1\n        if n == 2:\n            continue\n        if n == 4:\n            break\n    else:\n        n = 99\n    d.setVar('X', str(n))",
+    "for x in d.getVar('MISSING') or []:\n        break\n    else:\n        d.setVar('X', 'none')",
+    "seen = set()\n    for word in d.getVar('A').split() + ['one']:\n        if word not in seen:\n            seen.add(word)\n    d.setVar('X', ' '.join(sorted(seen)))",
+    "def inner(word, suffix='-x'):\n        return word + suffix + tail\n    tail = '!'\n    d.setVar('X', ' '.join([inner(w) for w in d.getVar('A').split() if w != 'two']) + inner('z', suffix='+'))",
+    "flags = d.getVarFlags('A') or {}\n    for name, value in sorted(flags.items()):\n        d.setVar('X_' + name, value)\n    d.setVar('X', str(len(flags)))",
+    "a, b = d.getVar('VERSION').split('-', 1)\n    d.setVar('X', '%s/%s/%d' % (b, a, 1) if a == '' else '{}:{}'.format(b, a))",
+    "parts = d.getVar('VERSION').split('.')\n    parts[0] = str(int(parts[0]) + 41)\n    parts.insert(0, 'v')\n    parts.reverse()\n    d.setVar('X', '.'.join(parts))",
+    "x = {'a': '1'}\n    x.update({'b': '2'})\n    x['a'] += '0'\n    d.setVar('X', ' '.join(x.keys()) + ' '.join(x.values()) + x.get('z', '-'))",
+    "try:\n        d.setVar('X', 'tried')\n    except Exception as e:\n        d.setVar('X', str(e))\n    finally:\n        d.appendVar('X', ' last')",
+    "import re\n    if re.match('one|two', d.getVar('A')) and not re.search('^t', d.getVar('A')):\n        d.setVar('X', 'matched')",
+    "d.renameVar('LINES', 'ROWS')\n    d.delVar('ODD')\n    d.delVarFlag('A', 'doc')\n    d.setVar('X', d.getVar('ROWS'))",
+    "copy = d.createCopy()\n    copy.setVar('NUMBER', '7')\n    d.setVar('X', copy.getVar('NUMBER') + d.getVar('NUMBER'))",
+    "d.setVar('X', 'yes' if any(w.startswith('t') for w in d.getVar('A').split()) and all(w for w in ['a']) else 'no')",
+    "d.setVar('X', str(17 // 5) + str(-17 % 5) + str(2 * 3 - 1) + str(not 0) + str(None))",
+    "bb.build.deltask('do_x', d)\n    d.setVar('X', str(bb.data.inherits_class('native', d)))",
+    "uri = bb.fetch.URI('git://h.org/a/b.git;protocol=https')\n    d.setVar('X', uri.scheme + uri.path + uri.params.get('protocol', 'git'))",
+    "d.setVar('X', ' '.join(bb.utils.explode_deps('a (>= 1) b c (= 2)')))",
+    "for a in ['x', 'y']:\n        for b in range(2):\n            d.appendVarFlag('X', a, str(b))\n            d.prependVarFlag('X', a, '-')",
+];
+
+/// Bodies that begin here and end in Python.
+const BEGUN: [&str; 4] = [
+    "d.appendVar('X', ' once')\n    d.setVar('Y', ''.join(c for c in 'cab'))",
+    "d.appendVar('X', ' once')\n    d.setVarFlag('X', 'n', str(len(d.getVar('X'))))\n    d.setVar('Y', d.getVar('X').title())",
+    "d.appendVar('X', ' once')\n    try:\n        d.setVar('Y', {}['none'])\n    except KeyError as e:\n        d.setVar('Y', 'caught ' + str(e))",
+    "d.appendVar('X', ' once')\n    d.setVar('Y', ' '.join(sorted(list({'b', 'a'}), key=str)))",
+];
+
+fn filled(session: &mut Session) -> Store {
+    let mut store = Store::new(false);
+    let origin = Origin::internal();
+    for (name, text) in VARIABLES {
+        store.set(session, Sym::new(name), text.into(), origin).expect("a variable can be set");
+    }
+    store.set_flag(session, Sym::new("A"), Sym::new("doc"), "about".into(), origin).expect("a flag can be set");
+    store.set_flag(session, Sym::new("A"), Sym::new("type"), "list".into(), origin).expect("a flag can be set");
+    store
+}
+
+fn run(session: &mut Session, store: &mut Store, body: &str) -> buildnet_bitbake::Result<()> {
+    let text = format!("def f(d):\n    {body}\n").into();
+    session.run(store, Sym::new("f"), &text, Sym::new("/x.bb"), 0)
+}
+
+#[test]
+fn functions_do_what_they_do_in_python() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no python3 to compare with");
+        return;
+    }
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let mut session = session(temporary.path());
+    session.check_native();
+    for body in FUNCTIONS {
+        let mut store = filled(&mut session);
+        let before = session.evaluations.native;
+        run(&mut session, &mut store, body).unwrap_or_else(|error| panic!("{body}: {error}"));
+        assert!(session.evaluations.native > before, "{body} went to Python");
+    }
+    let differences: Vec<&str> = session.messages.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!((session.evaluations.different, differences), (0, vec![]));
+}
+
+#[test]
+fn what_python_finishes_is_done_once() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no python3 to compare with");
+        return;
+    }
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let mut session = session(temporary.path());
+    for (body, expected) in BEGUN.iter().zip(["cab", "Once", "caught 'none'", "a b"]) {
+        let mut store = filled(&mut session);
+        let before = session.evaluations.python;
+        run(&mut session, &mut store, body).unwrap_or_else(|error| panic!("{body}: {error}"));
+        assert!(session.evaluations.python > before, "{body} ran without Python");
+        let mut get = |name: &str| store.get_text(&mut session, name).expect("a value").unwrap_or_default();
+        assert_eq!((&*get("X"), get("Y").trim()), (" once", expected), "{body}");
+    }
+}
+
+#[test]
+fn skipping_has_its_reason() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no python3 to compare with");
+        return;
+    }
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let mut session = session(temporary.path());
+    session.check_native();
+    let mut store = filled(&mut session);
+    let body = "if d.getVar('A'):\n        raise bb.parse.SkipRecipe('because of %s' % d.getVar('NUMBER').strip())";
+    let error = run(&mut session, &mut store, body).expect_err("the recipe is skipped");
+    assert!(matches!(&error, buildnet_bitbake::Error::Skip(reason) if reason == "because of 42"), "{error}");
+    assert_eq!((session.evaluations.native, session.evaluations.different), (1, 0));
 }

@@ -10,6 +10,10 @@ use buildnet_cas::{Durability, Sharing, Store, StoreOptions};
 use buildnet_digest::{Digest, DigestFunction, reapi};
 use bytes::Bytes;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FUNCTION: DigestFunction = DigestFunction::Sha256;
 const BLOB: usize = 4096;
 /// Blobs in a batch of 60 KB.

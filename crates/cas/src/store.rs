@@ -172,10 +172,15 @@ impl Store {
 
     /// Those of the digests whose blobs are not there, in their order. The others count as used now.
     pub fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, CasError> {
+        Ok(self.find_missing_at(digests)?.into_iter().map(|position| digests[position]).collect())
+    }
+
+    /// The same as positions among the digests.
+    pub fn find_missing_at(&self, digests: &[Digest]) -> Result<Vec<usize>, CasError> {
         let missing = self.core.missing(digests.iter().map(Key::blob))?;
         self.core.counters.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
         self.core.counters.hits.fetch_add((digests.len() - missing.len()) as u64, Ordering::Relaxed);
-        Ok(missing.into_iter().map(|position| digests[position]).collect())
+        Ok(missing)
     }
 
     /// Whether the store knows without looking that all these blobs are there and lately used. False says nothing.
@@ -255,6 +260,16 @@ impl Store {
     /// Counts what is in the store, by reading its index.
     pub fn stats(&self) -> Result<StoreStats, CasError> {
         self.core.stats()
+    }
+
+    /// The digests of all blobs, and of all actions that have a result. Reads everything that is packed: for exports.
+    pub fn digests(&self) -> Result<(Vec<Digest>, Vec<Digest>), CasError> {
+        let (mut blobs, mut actions) = (Vec::new(), Vec::new());
+        self.core.digests(&mut |digest, is_action| {
+            let list = if is_action { &mut actions } else { &mut blobs };
+            list.push(*digest);
+        })?;
+        Ok((blobs, actions))
     }
 
     /// Evicts the least recently used entries until at most `target` bytes (the store's bound when `None`) are on disk,

@@ -111,7 +111,8 @@ impl Table {
         entries: &mut dyn Iterator<Item = Entry>,
         expected: usize,
     ) -> io::Result<Self> {
-        let bits = (expected / 8).max(1).ilog2();
+        // Two to four entries start with the same bits: one or two cache lines each to look through.
+        let bits = (expected / 2).max(1).ilog2();
         let mut bytes = Vec::with_capacity(HEADER + segments.len() * COVER + (4 << bits) + 8 + expected * ENTRY);
         bytes.resize(HEADER, 0);
         for (salt, end) in segments {

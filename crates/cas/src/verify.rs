@@ -68,6 +68,27 @@ impl Core {
         Ok(())
     }
 
+    /// Calls `act` with the digest of every blob and of every action that has a result; the latter are told by `true`.
+    pub(crate) fn digests(&self, act: &mut dyn FnMut(&Digest, bool)) -> Result<(), CasError> {
+        self.index.refresh().map_err(|error| self.index_failed(error))?;
+        self.each(&mut |found, current| {
+            if !current || found.entry.flags & REMOVED != 0 {
+                return Ok(());
+            }
+            match self.record(&found, None) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(CasError::io("read", found.segment.path(), error)),
+                // What is damaged is for `verify` to tell.
+                Ok(record) => {
+                    if let Some((header, _)) = record {
+                        act(&header.digest, header.entry.key.kind == Kind::Action);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn is_current(&self, segment: &Segment, entry: &Entry) -> Result<bool, CasError> {
         let view = self.index.view().map_err(|error| self.index_failed(error))?;
         let current = view.find(&entry.key);

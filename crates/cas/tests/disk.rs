@@ -122,7 +122,7 @@ fn a_damaged_segment_loses_what_was_damaged_and_nothing_else() {
     let segments = std::fs::read_dir(dir.path().join("segments")).unwrap().map(|entry| entry.unwrap().path());
     let segment = segments.into_iter().find(|path| path.extension().is_some_and(|name| name == "seg")).unwrap();
     let file = OpenOptions::new().write(true).open(&segment).unwrap();
-    file.write_all_at(&[0; 40_960], 100_000).unwrap();
+    file.write_all_at(&vec![0; 40_960], 100_000).unwrap();
     drop(file);
     let store = open(dir.path());
     let (mut lost, mut kept) = (Vec::new(), 0);

@@ -32,8 +32,8 @@ pub(crate) struct Context {
     pub(crate) use_daemon: bool,
     /// Where it would be.
     pub(crate) daemon: Daemon,
-    /// Whether a flag or a variable says so.
-    pub(crate) daemon_address_chosen: bool,
+    /// Where a flag or a variable says that it is.
+    pub(crate) chosen_address: Option<SocketAddr>,
     /// Whom to trust and what to show where TLS is spoken; none when nothing was said of it.
     pub(crate) tls: Option<TlsOptions>,
     /// The token for it, or for the one to start.
@@ -85,7 +85,7 @@ impl Context {
             use_daemon: !args.no_daemon,
             daemon: daemon_at(daemon_address, args.token.clone(), tls.as_ref()),
             tls,
-            daemon_address_chosen: args.daemon_address.is_some(),
+            chosen_address: args.daemon_address,
             token: args.token,
             teller: Teller { style: style(io::stderr().is_terminal()), verbosity, columns: None, tell_idle: true },
             style: style(io::stdout().is_terminal()),
@@ -127,7 +127,7 @@ fn configured_address(directory: &Path) -> SocketAddr {
 }
 
 /// The daemon at an address. One on this machine takes connections without TLS, whatever it asks of others.
-fn daemon_at(address: SocketAddr, token: Option<String>, tls: Option<&TlsOptions>) -> Daemon {
+pub(crate) fn daemon_at(address: SocketAddr, token: Option<String>, tls: Option<&TlsOptions>) -> Daemon {
     let daemon = Daemon::at(address, token);
     match tls {
         Some(tls) if !address.ip().is_loopback() => daemon.with_tls(tls.clone()),

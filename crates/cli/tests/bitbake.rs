@@ -183,7 +183,7 @@ fn the_front_speaks_as_bitbake_does() {
             "NOTE: Running task 2 of 2 (ROOT/layer/recipes/one_1.0.bb:do_build)",
         ],
     );
-    build.bitbake(&["-n", "-b", "../layer/recipes/none.bb"]).expect(1, &["ERROR: ", "is no recipe"]);
+    build.bitbake(&["-n", "-b", "../layer/recipes/none.bb"]).expect(1, &["ERROR: ", "no recipe file matches"]);
     build.bitbake(&["-g", "one"]).expect(0, &["NOTE: PN build list saved to 'pn-buildlist'"]);
     let list = fs::read_to_string(build.root().join("build/pn-buildlist")).unwrap();
     assert_eq!(list.lines().collect::<std::collections::BTreeSet<_>>(), ["one", "two"].into());

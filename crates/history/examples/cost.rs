@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use buildnet_event::{
-    BuildId, BuildOutcome, Event, EventKind, TaskName, TaskSummary, TaskUsage, Tier, TierCounts,
-};
+use buildnet_event::{BuildId, BuildOutcome, Event, EventKind, TaskName, TaskSummary, TaskUsage, Tier, TierCounts};
 use buildnet_history::{HistoryStore, Recorder, Retention, SqliteHistory};
 
 const TASKS: u64 = 1000;

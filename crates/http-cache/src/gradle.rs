@@ -6,7 +6,9 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
 
@@ -20,8 +22,16 @@ pub(crate) fn routes() -> Router<State> {
 }
 
 async fn load(caller: Caller, headers: HeaderMap) -> Response {
-    let response = reply::get(&caller, PROTOCOL, &caller.key, &headers).await;
-    if response.status().is_server_error() { reply::missing() } else { response }
+    reply::get(&caller, PROTOCOL, &caller.key, &headers).await
+}
+
+/// Makes a lookup that failed on the server, or found it too busy, a miss.
+pub(crate) async fn forgive(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let path = path.strip_prefix("/i/").and_then(|path| path.find('/').map(|end| &path[end..])).unwrap_or(path);
+    let lookup = path.starts_with("/gradle/") && matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = next.run(request).await;
+    if lookup && response.status().is_server_error() { reply::missing() } else { response }
 }
 
 async fn store(caller: Caller, body: Body) -> Response {

@@ -19,6 +19,7 @@ mod turborepo;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
 use buildnet_reapi::{CacheError, CacheService, Protocol, admit};
 
 use crate::caller::State;
@@ -37,11 +38,11 @@ pub fn router_with(service: CacheService, equivalences: Equivalences) -> Router 
         .merge(bazel::routes())
         .merge(ccache::routes())
         .merge(gradle::routes())
-        .merge(hash_equivalence::routes())
         .merge(nx::routes())
         .merge(sccache::routes())
         .merge(sstate::routes())
         .merge(turborepo::routes());
+    let state = State::new(service.clone(), equivalences);
     let router = Router::new()
         .nest("/i/{instance}", adapters.clone())
         .merge(adapters)
@@ -49,6 +50,8 @@ pub fn router_with(service: CacheService, equivalences: Equivalences) -> Router 
         .merge(bazel::instance_routes())
         // Bodies are read as streams, within the limits of the service.
         .layer(DefaultBodyLimit::disable())
-        .with_state(State::new(service.clone(), equivalences));
-    admit(router, service, Protocol::Http)
+        .with_state(state.clone());
+    let equivalence = hash_equivalence::routes();
+    let equivalence = Router::new().nest("/i/{instance}", equivalence.clone()).merge(equivalence).with_state(state);
+    admit(router, service, Protocol::Http).merge(equivalence).layer(from_fn(gradle::forgive))
 }

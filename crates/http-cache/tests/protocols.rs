@@ -30,6 +30,18 @@ fn gradle() {
     assert_eq!(server.curl("/i/a%2F..%2Fb/gradle/k", &[]).0, 400);
 }
 
+/// Any answer but these makes Gradle give up the cache.
+#[test]
+fn gradle_is_not_told_of_a_busy_server() {
+    let limits = Limits { max_in_flight: 0, ..Limits::default() };
+    let server = Server::start(CacheOptions { limits, ..CacheOptions::default() });
+    for instance in ["", "/i/main", "/i/pr%2F1"] {
+        assert_eq!(server.curl(&format!("{instance}/gradle/0a1b"), &[]).0, 404, "{instance}");
+        assert_eq!(server.put(&format!("{instance}/gradle/0a1b"), b"x", &[]), 503, "{instance}");
+        assert_eq!(server.curl(&format!("{instance}/v1/cache/12"), &[]).0, 503, "{instance}");
+    }
+}
+
 #[test]
 fn nx_answers_exactly() {
     let server = Server::start(CacheOptions::default());
@@ -174,9 +186,15 @@ fn roles_promotion_and_purging() {
     assert_eq!(server.curl("/i/main/gradle/k", &["--header", &reader]), (200, b"x".to_vec()));
 
     let purge = ["--request", "POST", "--header", &boss];
-    assert_eq!(json_of(&server.curl("/cache/purge?writer=ci", &purge).1), json!({ "purged": 1 }));
-    assert_eq!(json_of(&server.curl("/cache/purge?writer=boss", &purge).1), json!({ "purged": 1 }));
+    // What was promoted is purged with what it was promoted from; of the one who promoted it nothing is left to purge.
+    let dry = json_of(&server.curl("/cache/purge?writer=ci&dry_run=true&instance=main", &purge).1);
+    assert_eq!((&dry["purged"], &dry["entries"][0]["name"]), (&json!(1), &json!("k")), "{dry}");
+    assert_eq!(json_of(&server.curl("/cache/purge?writer=ci", &purge).1)["purged"], 2);
+    assert_eq!(json_of(&server.curl("/cache/purge?writer=boss", &purge).1)["purged"], 0);
+    let (status, body) = server.curl("/cache/purge?author=ci", &purge);
+    assert_eq!((status, &json_of(&body)["category"]), (400, &json!("user")));
     assert_eq!(server.curl("/i/pr%2F1/gradle/k", &["--header", &ci]).0, 404);
+    assert_eq!(server.curl("/i/main/gradle/k", &["--header", &reader]).0, 404);
 }
 
 /// Whatever brought a blob, it is there for all that name blobs by their digests.

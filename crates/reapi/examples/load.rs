@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use buildnet_reapi::load::{LoadOptions, Workload, run};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

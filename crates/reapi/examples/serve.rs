@@ -8,6 +8,10 @@ use buildnet_cas::{Durability, Store, StoreOptions};
 use buildnet_reapi::{CacheOptions, CacheService, router};
 use tokio::net::TcpListener;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut dir = PathBuf::from("cache");

@@ -59,6 +59,29 @@ pub struct BackingStats {
     pub pending_bytes: u64,
 }
 
+impl BackingStats {
+    /// In the text format of Prometheus.
+    pub fn render(&self) -> String {
+        let figures = [
+            ("hits_total", "counter", "Blobs and results brought from the tier behind the cache.", self.hits),
+            ("misses_total", "counter", "Blobs and results that it had not.", self.misses),
+            ("failures_total", "counter", "Requests to it that failed.", self.failures),
+            ("read_bytes_total", "counter", "Bytes of blobs brought from it.", self.read_bytes),
+            ("written_total", "counter", "Results written to it.", self.written),
+            ("written_bytes_total", "counter", "Bytes of blobs written to it.", self.written_bytes),
+            ("dropped_total", "counter", "Results that were given up instead of written to it.", self.dropped),
+            ("pending", "gauge", "Results that wait to be written to it.", self.pending),
+            ("pending_bytes", "gauge", "Bytes that these name.", self.pending_bytes),
+            ("suspended", "gauge", "1 while it is left alone, since it failed.", u64::from(self.suspended)),
+        ];
+        let text = figures.map(|(name, kind, help, value)| {
+            let name = format!("buildnet_backing_{name}");
+            format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
+        });
+        text.concat()
+    }
+}
+
 /// A tier behind the store.
 ///
 /// It never fails a request: what it cannot do counts as a miss, or is done later, and shows in its statistics.
@@ -107,13 +130,13 @@ impl CacheService {
 
     /// A named entry, of this instance or the one below it.
     pub fn wanted_named(&self, protocol: &str, instance: &str, key: &str) -> Wanted {
-        self.wanted_entry(DigestFunction::Sha256, protocol, instance, key)
+        Wanted::Results(self.keys_of(DigestFunction::Sha256, protocol, instance, key))
     }
 
-    /// A named result, whose digests use `function`.
-    pub(crate) fn wanted_entry(&self, function: DigestFunction, protocol: &str, instance: &str, key: &str) -> Wanted {
+    /// The keys of a named result, whose digests use `function`, in this instance and the one below it.
+    pub(crate) fn keys_of(&self, function: DigestFunction, protocol: &str, instance: &str, key: &str) -> Vec<EntryKey> {
         let keys = self.lookup_order(instance).map(|instance| namespace::named_key(function, protocol, instance, key));
-        Wanted::Results(keys.map(EntryKey::derived).collect())
+        keys.map(EntryKey::derived).collect()
     }
 
     /// Looks into the store; where that finds nothing, brings what is wanted from the tier behind, and looks once more.

@@ -116,9 +116,10 @@ impl CacheService {
             if !(theirs && recent && here) {
                 continue;
             }
-            let was_there = match purge.dry_run {
-                true => self.store().action_result(&written.key)?.is_some(),
-                false => self.remove(&written.entry())?,
+            let was_there = if purge.dry_run {
+                self.store().action_result(&written.key)?.is_some()
+            } else {
+                self.remove(&written.entry())?
             };
             if !was_there {
                 continue;

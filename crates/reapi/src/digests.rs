@@ -1,6 +1,6 @@
 //! Digests and instances as requests write them, checked.
 
-use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_digest::{Digest, DigestFunction, ParseDigestError, reapi};
 use tonic::Status;
 
 use crate::namespace::MAX_CLIENT_SIZE;
@@ -31,7 +31,12 @@ pub(crate) fn from_length(digits: usize) -> Option<DigestFunction> {
 
 /// One digest of a request.
 pub(crate) fn digest_of(function: DigestFunction, digest: &reapi::Digest) -> Result<Digest, Status> {
-    let parsed = Digest::from_reapi(function, digest).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    checked(Digest::from_reapi(function, digest))
+}
+
+/// A digest that was parsed, or why it is refused.
+pub(crate) fn checked(parsed: Result<Digest, ParseDigestError>) -> Result<Digest, Status> {
+    let parsed = parsed.map_err(|error| Status::invalid_argument(error.to_string()))?;
     check_size(&parsed)?;
     Ok(parsed)
 }

@@ -32,6 +32,14 @@ impl CacheService {
         self.run(move |service| Ok(service.store().find_missing(&digests)?)).await
     }
 
+    /// The same as positions in the list.
+    pub(crate) async fn missing_at(&self, digests: Vec<Digest>) -> Result<Vec<usize>, CacheError> {
+        if self.store().all_cached(&digests) {
+            return Ok(Vec::new());
+        }
+        self.run(move |service| Ok(service.store().find_missing_at(&digests)?)).await
+    }
+
     /// Stores blobs; a result for each.
     pub(crate) async fn put_blobs(&self, blobs: Vec<(Digest, Bytes)>) -> Result<Vec<Result<(), CasError>>, CacheError> {
         if blobs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= AT_ONCE {

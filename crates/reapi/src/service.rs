@@ -463,6 +463,14 @@ impl CacheService {
             source: source.cloned(),
         })
     }
+
+    /// Stores a result that comes from elsewhere under its key, and records who brought it.
+    pub fn import(&self, writer: &Identity, entry: EntryKey, result: &reapi::ActionResult) -> Result<(), CacheError> {
+        match entry.action {
+            Some(action) => self.put_action_result(writer, &entry.instance, &action, result),
+            None => self.put("import", (writer, None), "", &entry.key.to_string(), entry, result),
+        }
+    }
 }
 
 /// Removes what killed processes left half uploaded. Names start with the number of the process.

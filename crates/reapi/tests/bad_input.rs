@@ -4,8 +4,9 @@ mod common;
 
 use bazel_remote_apis::google::bytestream::{QueryWriteStatusRequest, ReadRequest, WriteRequest};
 use buildnet_digest::{Digest, DigestFunction, reapi};
-use buildnet_reapi::CacheOptions;
+use buildnet_reapi::{CacheOptions, Limits};
 use bytes::Bytes;
+use prost::Message;
 use reapi::batch_update_blobs_request::Request as Item;
 use tonic::{Code, Status};
 
@@ -227,4 +228,150 @@ async fn a_tree_that_is_none_or_claims_too_much() {
         ..Default::default()
     };
     assert_eq!(server.actions().update_action_result(request).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+fn node(name: &str, digest: &Digest) -> reapi::DirectoryNode {
+    reapi::DirectoryNode { name: name.into(), digest: Some(digest.to_reapi()) }
+}
+
+/// Directories cannot contain themselves, since nobody finds such a digest; but they can say so, and they can be many by few.
+#[tokio::test]
+async fn trees_that_go_in_circles_or_multiply() {
+    let server = Server::start(CacheOptions::default()).await;
+    let function = DigestFunction::Sha256;
+    // Each level refers twice to the next: 2^40 paths in 41 small directories.
+    let mut blobs: Vec<(Digest, Bytes)> = Vec::new();
+    let mut below: Option<Digest> = None;
+    for _ in 0..41 {
+        let directories = below.map(|digest| vec![node("a", &digest), node("b", &digest)]).unwrap_or_default();
+        let bytes = Bytes::from(reapi::Directory { directories, ..Default::default() }.encode_to_vec());
+        let digest = function.digest(&bytes);
+        blobs.push((digest, bytes));
+        below = Some(digest);
+    }
+    let root = below.unwrap();
+    // A directory whose child has its own name, under another content: the digest does not match anything.
+    let liar = reapi::Directory {
+        directories: vec![node("self", &root), node("unknown", &function.digest(b"?"))],
+        ..Default::default()
+    };
+    let liar = Bytes::from(liar.encode_to_vec());
+    let liar = (function.digest(&liar), liar);
+    server.cache("").await.write(&[&blobs[..], std::slice::from_ref(&liar)].concat()).await.unwrap();
+    let count = async |digest: &Digest| {
+        let request = reapi::GetTreeRequest { root_digest: Some(digest.to_reapi()), ..Default::default() };
+        let mut stream = server.cas().get_tree(request).await.unwrap().into_inner();
+        let mut count = 0;
+        while let Some(page) = stream.message().await.unwrap() {
+            count += page.directories.len();
+        }
+        count
+    };
+    assert_eq!(count(&root).await, 41, "each directory once");
+    assert_eq!(count(&liar.0).await, 42, "what is missing is left out");
+
+    // The same as the output of an action: the result is kept, and neither storing nor looking it up walks 2^40 paths.
+    let mut children: Vec<reapi::Directory> =
+        blobs.iter().map(|(_, bytes)| reapi::Directory::decode(bytes.clone()).unwrap()).collect();
+    let tree = reapi::Tree { root: children.pop(), children };
+    let circle = reapi::Directory { directories: vec![node("x", &function.digest(b"nobody"))], ..Default::default() };
+    let lacking = reapi::Tree { root: Some(circle), children: vec![] };
+    for (tree, found) in [(tree, true), (lacking, false)] {
+        let bytes = Bytes::from(tree.encode_to_vec());
+        let digest = function.digest(&bytes);
+        server.cache("").await.write(&[(digest, bytes)]).await.unwrap();
+        let action = function.digest(digest.hex().as_bytes()).to_reapi();
+        let directory =
+            reapi::OutputDirectory { path: "d".into(), tree_digest: Some(digest.to_reapi()), ..Default::default() };
+        let update = reapi::UpdateActionResultRequest {
+            action_digest: Some(action.clone()),
+            action_result: Some(reapi::ActionResult { output_directories: vec![directory], ..Default::default() }),
+            ..Default::default()
+        };
+        server.actions().update_action_result(update).await.unwrap();
+        let get = reapi::GetActionResultRequest { action_digest: Some(action), ..Default::default() };
+        let answer = server.actions().get_action_result(get).await;
+        assert!(answer.is_ok() || !found, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn claims_of_a_billion_entries() {
+    let server = Server::start(CacheOptions::default()).await;
+    let function = DigestFunction::Sha256;
+    let code = |status: Status| status.code();
+    // A directory of a size that no directory has; and a message whose field says that a billion bytes follow.
+    let claim = reapi::Digest { hash: function.digest(b"x").hex(), size_bytes: 1 << 30 };
+    let cut = Bytes::from_static(&[0x0a, 0x80, 0x94, 0xeb, 0xdc, 0x03, 0x0a]);
+    let cut = (function.digest(&cut), cut);
+    let parent = reapi::Directory {
+        directories: vec![reapi::DirectoryNode { name: "huge".into(), digest: Some(claim.clone()) }],
+        ..Default::default()
+    };
+    let parent = Bytes::from(parent.encode_to_vec());
+    let parent = (function.digest(&parent), parent);
+    server.cache("").await.write(&[cut.clone(), parent.clone()]).await.unwrap();
+    for digest in [cut.0, parent.0] {
+        let request = reapi::GetTreeRequest { root_digest: Some(digest.to_reapi()), ..Default::default() };
+        let mut stream = server.cas().get_tree(request).await.unwrap().into_inner();
+        assert_eq!(code(stream.message().await.unwrap_err()), Code::InvalidArgument);
+    }
+    // As many digests as a message can hold, and more than that.
+    let digests = |count: usize| reapi::FindMissingBlobsRequest {
+        blob_digests: vec![Digest::empty(function).to_reapi(); count],
+        ..Default::default()
+    };
+    let answer = server.cas().find_missing_blobs(digests(50_000)).await.unwrap().into_inner();
+    assert_eq!(answer.missing_blob_digests, []);
+    assert_eq!(code(server.cas().find_missing_blobs(digests(200_000)).await.unwrap_err()), Code::OutOfRange);
+    // A blob in a million chunks of which none is there.
+    let splice = reapi::SpliceBlobRequest {
+        blob_digest: Some(reapi::Digest { hash: function.digest(b"y").hex(), size_bytes: 1 << 30 }),
+        chunk_digests: vec![reapi::Digest { hash: function.digest(b"z").hex(), size_bytes: 1 << 14 }; 1 << 16],
+        ..Default::default()
+    };
+    assert_eq!(code(server.cas().splice_blob(splice).await.unwrap_err()), Code::NotFound);
+}
+
+/// A connection that dies in the middle of an upload, without a goodbye: the slot is free again, and the upload can go on.
+#[tokio::test]
+async fn half_open_connections_let_go_of_what_they_hold() {
+    let limits = Limits { max_in_flight: 2, ..Limits::default() };
+    let server = Server::start(CacheOptions { limits, ..CacheOptions::default() }).await;
+    let (digest, bytes) = blob(10, 1000);
+    let name = upload("cut", &digest);
+    // A relay that is cut: the client's side says nothing more, and the server's side is reset.
+    let relay = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = relay.local_addr().unwrap();
+    let to = server.authority.clone();
+    let relayed = tokio::spawn(async move {
+        let (mut client, _) = relay.accept().await.unwrap();
+        let mut upstream = tokio::net::TcpStream::connect(to).await.unwrap();
+        // Cut once the test drops this task.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+    });
+    let channel =
+        tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let mut streams = bazel_remote_apis::google::bytestream::byte_stream_client::ByteStreamClient::new(channel);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    sender.send(piece(&name, 0, &bytes[..400], false)).await.unwrap();
+    let writing =
+        tokio::spawn(async move { streams.write(tokio_stream::wrappers::ReceiverStream::new(receiver)).await });
+    let committed = async |server: &Server| {
+        let query = QueryWriteStatusRequest { resource_name: name.clone() };
+        server.streams().query_write_status(query).await.map(|answer| answer.into_inner().committed_size)
+    };
+    while committed(&server).await.ok() != Some(400) {
+        tokio::task::yield_now().await;
+    }
+    relayed.abort();
+    assert!(writing.await.unwrap().is_err());
+    while server.service.in_flight().available_permits() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let here = committed(&server).await;
+    let here = here.unwrap();
+    let rest = piece(&name, here, &bytes[usize::try_from(here).unwrap()..], true);
+    assert_eq!(write(&server, vec![rest]).await.unwrap(), 1000);
+    assert_eq!(server.service.store().read(&digest).unwrap().unwrap(), bytes);
 }

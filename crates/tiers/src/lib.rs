@@ -5,6 +5,7 @@
 //! fails alone for a while. The choices behind it: `docs/design/tiers.md`.
 
 mod address;
+pub mod archive;
 mod backend;
 mod breaker;
 mod error;

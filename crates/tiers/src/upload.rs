@@ -126,10 +126,8 @@ impl Shared {
         let allowance = self.options.patience + std::time::Duration::from_millis(digest.size() / 100);
         let writing = tokio::time::timeout(allowance, self.backend.write_pieces(&digest, pieces));
         let written = writing.await.unwrap_or_else(|_| Err(self.too_slow()));
-        match reading.await.map_err(|_| crate::pull::broken_off())?? {
-            false => Ok(false),
-            true => written.map(|()| true),
-        }
+        let whole = reading.await.map_err(|_| crate::pull::broken_off())??;
+        if whole { written.map(|()| true) } else { Ok(false) }
     }
 }
 

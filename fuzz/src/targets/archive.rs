@@ -9,8 +9,21 @@ use prost::Message;
 
 use crate::house::house;
 
-pub(super) const WORDS: &[&str] =
-    &["../", "/", "ustar\0", "PK\x03\x04", "PK\x05\x06", "PK\x06\x06", "00000000644", "777777777777", "path=", "linkpath=", "size=", "\0", "a"];
+pub(super) const WORDS: &[&str] = &[
+    "../",
+    "/",
+    "ustar\0",
+    "PK\x03\x04",
+    "PK\x05\x06",
+    "PK\x06\x06",
+    "00000000644",
+    "777777777777",
+    "path=",
+    "linkpath=",
+    "size=",
+    "\0",
+    "a",
+];
 
 /// What comes out of an archive is a tree in canonical form, all of it in the store.
 pub(super) fn unpack(input: &[u8]) {

@@ -10,9 +10,29 @@ use buildnet_http_cache::hash_equivalence::{Equivalences, serve};
 use crate::house::house;
 
 pub(super) const WORDS: &[&str] = &[
-    "OEHASHEQUIV 1.1\n\n", "needs-headers: true\n", "{\"get\":", "{\"report\":", "{\"ping\":{}}\n", "{\"get-stream\":null}\n", "END\n",
-    "{\"chunk-stream\":null}\n", "\"method\":", "\"taskhash\":", "\"outhash\":", "\"unihash\":", "\"all\":true", "\n", "{}", "[]", "null",
-    "{\"gc-mark\":", "{\"gc-sweep\":", "{\"become-user\":", "{\"get-db-usage\":{}}\n", "\"", "\\u0000",
+    "OEHASHEQUIV 1.1\n\n",
+    "needs-headers: true\n",
+    "{\"get\":",
+    "{\"report\":",
+    "{\"ping\":{}}\n",
+    "{\"get-stream\":null}\n",
+    "END\n",
+    "{\"chunk-stream\":null}\n",
+    "\"method\":",
+    "\"taskhash\":",
+    "\"outhash\":",
+    "\"unihash\":",
+    "\"all\":true",
+    "\n",
+    "{}",
+    "[]",
+    "null",
+    "{\"gc-mark\":",
+    "{\"gc-sweep\":",
+    "{\"become-user\":",
+    "{\"get-db-usage\":{}}\n",
+    "\"",
+    "\\u0000",
 ];
 
 static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
@@ -34,7 +54,7 @@ pub(super) fn lines(input: &[u8]) {
 
 fn talk(input: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(*SERVER).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket has timeouts");
+    stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a socket has timeouts");
     // The server may hang up in the middle, which is its right.
     let _ = stream.write_all(input).and_then(|()| stream.shutdown(Shutdown::Write));
     let mut answer = Vec::new();

@@ -10,8 +10,22 @@ use prost::Message;
 use crate::house::{Answer, house};
 
 pub(super) const NAME_WORDS: &[&str] = &[
-    "blobs/", "compressed-blobs/", "uploads/", "zstd/", "deflate/", "identity/", "blake3/", "sha256tree/", "sha256/", "../", "/",
-    "actions", "operations", "-1", "pr/1", "main",
+    "blobs/",
+    "compressed-blobs/",
+    "uploads/",
+    "zstd/",
+    "deflate/",
+    "identity/",
+    "blake3/",
+    "sha256tree/",
+    "sha256/",
+    "../",
+    "/",
+    "actions",
+    "operations",
+    "-1",
+    "pr/1",
+    "main",
     "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73/7",
 ];
 
@@ -64,16 +78,21 @@ fn check(answer: &Answer, lenient: bool) -> u16 {
 
 /// The first byte is the method, the rest the message.
 pub(super) fn message(input: &[u8]) {
-    let Some((method, message)) = input.split_first() else { return };
-    let (service, method) = METHODS[usize::from(*method) % METHODS.len()];
-    check(&ask(service, method, framed(message)), false);
+    answered(input);
 }
 
+fn answered(input: &[u8]) -> Option<u16> {
+    let (method, message) = input.split_first()?;
+    let (service, method) = METHODS[usize::from(*method) % METHODS.len()];
+    Some(check(&ask(service, method, framed(message)), false))
+}
+
+#[expect(clippy::too_many_lines, reason = "a list of messages")]
 pub(super) fn message_seeds() -> Vec<Vec<u8>> {
     let function = DigestFunction::Sha256;
     let content = b"content".to_vec();
     let digest = Some(function.digest(&content).to_reapi());
-    let empty = Some(Digest::empty(function).to_reapi());
+    let empty = Digest::empty(function).to_reapi();
     let shrunk = zstd::bulk::compress(&content, 1).unwrap_or_default();
     let item = |data: &[u8], compressor| reapi::batch_update_blobs_request::Request {
         digest: digest.clone(),
@@ -81,7 +100,7 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         compressor,
     };
     let directory = reapi::Directory {
-        directories: vec![reapi::DirectoryNode { name: "d".into(), digest: empty.clone() }],
+        directories: vec![reapi::DirectoryNode { name: "d".into(), digest: Some(empty.clone()) }],
         ..Default::default()
     };
     let directory = directory.encode_to_vec();
@@ -96,7 +115,6 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         }],
         output_directories: vec![reapi::OutputDirectory {
             path: "dir".into(),
-            tree_digest: root.clone(),
             root_directory_digest: root.clone(),
             ..Default::default()
         }],
@@ -105,58 +123,86 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
     };
     let qualifiers = vec![asset::Qualifier { name: "vcs.branch".into(), value: "main".into() }];
     let uris = vec!["https://example.com/a.tar".to_owned()];
-    let chunks = vec![digest.clone().unwrap_or_default(), empty.unwrap_or_default()];
+    let chunks = vec![digest.clone().unwrap_or_default(), empty];
     let messages: Vec<(usize, Vec<u8>)> = vec![
-        (1, reapi::BatchUpdateBlobsRequest {
-            requests: vec![item(b"content", 0), item(&shrunk, 1), tree],
-            ..Default::default()
-        }.encode_to_vec()),
+        (
+            1,
+            reapi::BatchUpdateBlobsRequest {
+                requests: vec![item(b"content", 0), item(&shrunk, 1), tree],
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
         (0, reapi::FindMissingBlobsRequest { blob_digests: chunks.clone(), ..Default::default() }.encode_to_vec()),
-        (2, reapi::BatchReadBlobsRequest {
-            digests: chunks.clone(),
-            acceptable_compressors: vec![1, 2],
-            ..Default::default()
-        }.encode_to_vec()),
+        (
+            2,
+            reapi::BatchReadBlobsRequest {
+                digests: chunks.clone(),
+                acceptable_compressors: vec![1, 2],
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
         (3, reapi::GetTreeRequest { root_digest: root.clone(), page_size: 1, ..Default::default() }.encode_to_vec()),
         (4, reapi::SplitBlobRequest { blob_digest: digest.clone(), ..Default::default() }.encode_to_vec()),
-        (5, reapi::SpliceBlobRequest {
-            blob_digest: digest.clone(),
-            chunk_digests: chunks.clone(),
-            ..Default::default()
-        }.encode_to_vec()),
+        (
+            5,
+            reapi::SpliceBlobRequest {
+                blob_digest: digest.clone(),
+                chunk_digests: chunks.clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
         (6, reapi::GetChunkMappingRequest { blob_digest: digest.clone(), ..Default::default() }.encode_to_vec()),
-        (7, reapi::RegisterChunkMappingRequest {
-            blob_digest: digest.clone(),
-            chunk_digests: chunks,
-            ..Default::default()
-        }.encode_to_vec()),
-        (9, reapi::UpdateActionResultRequest {
-            action_digest: digest.clone(),
-            action_result: Some(result),
-            ..Default::default()
-        }.encode_to_vec()),
-        (8, reapi::GetActionResultRequest {
-            action_digest: digest.clone(),
-            inline_stdout: true,
-            inline_output_files: vec!["out".into()],
-            ..Default::default()
-        }.encode_to_vec()),
-        (12, asset::PushBlobRequest {
-            uris: uris.clone(),
-            qualifiers: qualifiers.clone(),
-            blob_digest: digest,
-            ..Default::default()
-        }.encode_to_vec()),
-        (13, asset::PushDirectoryRequest {
-            uris: uris.clone(),
-            root_directory_digest: root,
-            ..Default::default()
-        }.encode_to_vec()),
+        (
+            7,
+            reapi::RegisterChunkMappingRequest {
+                blob_digest: digest.clone(),
+                chunk_digests: chunks,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            9,
+            reapi::UpdateActionResultRequest {
+                action_digest: digest.clone(),
+                action_result: Some(result),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            8,
+            reapi::GetActionResultRequest {
+                action_digest: digest.clone(),
+                inline_stdout: true,
+                inline_output_files: vec!["out".into()],
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            12,
+            asset::PushBlobRequest {
+                uris: uris.clone(),
+                qualifiers: qualifiers.clone(),
+                blob_digest: digest,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            13,
+            asset::PushDirectoryRequest { uris: uris.clone(), root_directory_digest: root, ..Default::default() }
+                .encode_to_vec(),
+        ),
         (10, asset::FetchBlobRequest { uris: uris.clone(), qualifiers, ..Default::default() }.encode_to_vec()),
         (11, asset::FetchDirectoryRequest { uris, ..Default::default() }.encode_to_vec()),
         (14, reapi::GetCapabilitiesRequest { instance_name: "main".into() }.encode_to_vec()),
         // `file_containing_symbol` of a reflection request.
-        (15, [&[0x22, 6], &b"a.b.Cd"[..]].concat()),
+        (15, [&[0x22, 28], &b"google.bytestream.ByteStream"[..]].concat()),
     ];
     let number = |method: usize| u8::try_from(method).unwrap_or(0);
     messages.into_iter().map(|(method, message)| [&[number(method)], &message[..]].concat()).collect()
@@ -187,7 +233,12 @@ pub(super) fn resource_name(input: &[u8]) {
         let bad_segment = name.split('/').any(|segment| segment == "..");
         assert!(!bad_segment || code != 0 || name.contains("uploads/"), "{name:?} gave {code}");
     }
-    let write = bytestream::WriteRequest { resource_name: name, finish_write: true, data: b"content".to_vec(), write_offset: 0 };
+    let write = bytestream::WriteRequest {
+        resource_name: name,
+        finish_write: true,
+        data: b"content".to_vec(),
+        write_offset: 0,
+    };
     check(&ask(service, "Write", framed(&write.encode_to_vec())), false);
 }
 
@@ -208,6 +259,10 @@ pub(super) fn name_seeds() -> Vec<Vec<u8>> {
 /// A stream of pieces: the name up to a line's end; then for each piece a byte of flags, a byte of length, and that many bytes. Flags: 1
 /// finishes, 2 repeats the name, 4 shifts the offset.
 pub(super) fn write(input: &[u8]) {
+    written(input);
+}
+
+fn written(input: &[u8]) -> u16 {
     let (name, mut rest) = match input.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&input[..end], &input[end + 1..]),
         None => (input, &[][..]),
@@ -227,7 +282,7 @@ pub(super) fn write(input: &[u8]) {
         offset += i64::try_from(data.len()).expect("pieces are short");
         (rest, first) = (after, false);
     }
-    check(&ask("google.bytestream.ByteStream", "Write", body), false);
+    let code = check(&ask("google.bytestream.ByteStream", "Write", body), false);
     // Nothing but what its name says is in the cache.
     let blob = name.rsplit_once("blobs/").and_then(|(_, blob)| blob.split_once('/'));
     let size = blob.and_then(|(_, size)| size.split('/').next()?.parse::<u64>().ok());
@@ -237,6 +292,7 @@ pub(super) fn write(input: &[u8]) {
     {
         assert_eq!(DigestFunction::Sha256.digest(&bytes), digest);
     }
+    code
 }
 
 pub(super) fn write_seeds() -> Vec<Vec<u8>> {
@@ -254,11 +310,31 @@ pub(super) fn write_seeds() -> Vec<Vec<u8>> {
     let shrunk = zstd::bulk::compress(&content, 1).unwrap_or_default();
     let bomb = zstd::bulk::compress(&vec![0; 1 << 20], 1).unwrap_or_default();
     let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-    let deflated = std::io::Write::write_all(&mut deflated, &content).and_then(|()| deflated.finish()).unwrap_or_default();
+    let deflated =
+        std::io::Write::write_all(&mut deflated, &content).and_then(|()| deflated.finish()).unwrap_or_default();
     vec![
         [format!("uploads/a/blobs/{end}").as_bytes(), &pieces(&content)].concat(),
         [format!("uploads/b/compressed-blobs/zstd/{end}").as_bytes(), &pieces(&shrunk)].concat(),
         [format!("uploads/c/compressed-blobs/deflate/{end}").as_bytes(), &pieces(&deflated)].concat(),
         [format!("uploads/d/compressed-blobs/zstd/{end}").as_bytes(), &pieces(&bomb)].concat(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_are_good_requests() {
+        for seed in message_seeds() {
+            let code = answered(&seed).unwrap();
+            let method = METHODS[usize::from(seed[0])].1;
+            // The blob that is spliced is there already, cut otherwise.
+            let expected = if matches!(method, "SpliceBlob" | "RegisterChunkMapping") { 6 } else { 0 };
+            assert_eq!(code, expected, "{method}");
+        }
+        let codes: Vec<u16> = write_seeds().iter().map(|seed| written(seed)).collect();
+        // The bomb comes last. By then the blob is there, so that it is not even opened.
+        assert_eq!(codes, [0; 4]);
+    }
 }

@@ -10,7 +10,7 @@ mod tree;
 use crate::Target;
 
 /// All targets.
-pub const TARGETS: &[Target] = &[
+pub static TARGETS: &[Target] = &[
     Target { name: "digest", run: text::digest, seeds: text::digest_seeds, words: text::DIGEST_WORDS },
     Target { name: "token-file", run: text::tokens, seeds: text::token_seeds, words: text::TOKEN_WORDS },
     Target { name: "origin-rule", run: text::origin_rule, seeds: text::origin_seeds, words: text::ORIGIN_WORDS },

@@ -14,7 +14,9 @@ pub(super) fn tree(input: &[u8]) {
     if let Ok(directory) = reapi::Directory::decode(input)
         && check_canonical(&directory).is_ok()
     {
-        for name in directory.files.iter().map(|node| &node.name).chain(directory.directories.iter().map(|node| &node.name)) {
+        for name in
+            directory.files.iter().map(|node| &node.name).chain(directory.directories.iter().map(|node| &node.name))
+        {
             assert!(check_relative(name).is_ok() && !name.contains('/'), "{name:?}");
         }
     }
@@ -61,7 +63,8 @@ pub(super) fn path(input: &[u8]) {
     let mut builder = TreeBuilder::new(FUNCTION);
     for path in String::from_utf8_lossy(input).lines() {
         let relative = check_relative(path).is_ok();
-        let inside = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0');
+        let inside =
+            !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0');
         assert!(!relative || inside, "{path:?}");
         assert!(relative || builder.add(path, Node::Directory).is_err(), "{path:?}");
         // Conflicts are errors, not panics.

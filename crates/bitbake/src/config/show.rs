@@ -75,27 +75,25 @@ pub fn write_environment(session: &mut Session, store: &mut Store, out: &mut dyn
             text.extend([format!("{export}{name}=\"{value}\"\n")]);
         }
     }
-    for wanted_python in [false, true] {
-        for name in &names {
-            if !is(store, name, func) || is(store, name, python) != wanted_python {
-                continue;
-            }
-            let place =
-                |flag: &str| store.flag_raw(Sym::new(name), Sym::new(flag)).map(|v| v.to_string()).unwrap_or_default();
-            text.extend([format!("# line: {}, file: {}\n", place("lineno"), place("filename"))]);
-            let body = if wanted_python {
-                store.get_raw(session, Sym::new(name))?
-            } else {
-                store.get(session, Sym::new(name))?
-            };
-            let body = body.map(|value| value.to_string()).unwrap_or_default();
-            let body = body.trim_end_matches('\n');
-            text.extend([match (wanted_python, body.starts_with("def ")) {
-                (true, true) => format!("{body}\n\n"),
-                (true, false) => format!("python {name}() {{\n{body}\n}}\n\n"),
-                (false, _) => format!("{name}() {{\n{body}\n}}\n\n"),
-            }]);
-        }
+    let functions: Vec<&str> = names.iter().copied().filter(|name| is(store, name, func)).collect();
+    let (in_python, in_shell): (Vec<&str>, Vec<&str>) = functions.into_iter().partition(|name| is(store, name, python));
+    for name in in_shell {
+        let place =
+            |flag: &str| store.flag_raw(Sym::new(name), Sym::new(flag)).map(|v| v.to_string()).unwrap_or_default();
+        text.extend([format!("# line: {}, file: {}\n", place("lineno"), place("filename"))]);
+        let body = store.get(session, Sym::new(name))?.map(|value| value.to_string()).unwrap_or_default();
+        text.extend([format!("{name}() {{\n{}\n}}\n\n", body.trim_end_matches('\n'))]);
+    }
+    text.push('\n');
+    let mut anonymous: Vec<(&str, &str)> =
+        store.anonymous.iter().map(|function| (function.name.as_str(), &*function.text)).collect();
+    anonymous.sort_unstable();
+    for (name, body) in anonymous {
+        text.extend([format!("\npython {name} () {{\n{body}}}\n\n")]);
+    }
+    for name in in_python {
+        let body = store.get_raw(session, Sym::new(name))?.map(|value| value.to_string()).unwrap_or_default();
+        text.extend([format!("\npython {name} () {{\n{body}}}\n\n")]);
     }
     Ok(out.write_all(text.as_bytes()))
 }

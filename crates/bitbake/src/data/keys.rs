@@ -40,7 +40,8 @@ impl Store {
     /// Renames every variable whose name contains references to what they expand to.
     pub fn expand_keys(&mut self, ev: &mut dyn Evaluate) -> Result<()> {
         let mut renames = Vec::new();
-        for key in self.unexpanded.to_vec() {
+        let keys = Arc::clone(&self.unexpanded);
+        for &key in keys.iter() {
             if self.is_key(ev, key)? {
                 let name = key.as_str();
                 let expanded = self.expand(ev, name)?;

@@ -275,10 +275,10 @@ impl<'a> Hasher<'a> {
         let mut own = hashed.taskhash.clone();
         let mut ask = false;
         if let Some(unified) = self.settings.locks.unified(&recipe.name, task, &own) {
-            own = unified.to_owned();
+            unified.clone_into(&mut own);
         } else if self.settings.handler.asks_server() && (node.setscene || !self.setscene) {
             match known.get(&recipe.multiconfig, &recipe.name, task, &own) {
-                Some(unihash) => own = unihash.to_owned(),
+                Some(unihash) => unihash.clone_into(&mut own),
                 None => ask = true,
             }
         }

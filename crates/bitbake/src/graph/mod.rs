@@ -14,7 +14,6 @@ mod tasks;
 pub use closure::Closure;
 pub use hashes::{HashedTask, Hashes, Hashing, hash_tasks, hash_tasks_with};
 pub use providers::Universe;
-pub(crate) use providers::compare;
 pub use row::task_row;
 pub use targets::Target;
 pub use tasks::{Selection, TaskGraph, TaskNode};

@@ -330,6 +330,20 @@ impl Universe {
         sets.into_values().rev().map(|by_preference| by_preference.into_values().flatten().collect()).collect()
     }
 
+    /// The latest recipe of a name, the one that is built, and whether the configuration requires its version.
+    ///
+    /// None is built where the required version is not there.
+    pub fn versions_of(&mut self, name: &str) -> Result<Option<(usize, Option<usize>, bool)>> {
+        let Some(Item { configuration, name }) = self.item(name) else { return Ok(None) };
+        let recipes: Vec<usize> =
+            self.of_configuration(configuration).filter(|(_, own)| own.name == name).map(|(index, _)| index).collect();
+        let sets = self.by_priority(&recipes);
+        let Some(latest) = self.latest(sets.first().map_or(&[], Vec::as_slice)) else { return Ok(None) };
+        let (preferred, required) = self.preferred_version(configuration, name, &sets)?;
+        let preferred = if required { preferred } else { preferred.or(Some(latest)) };
+        Ok(Some((latest, preferred, required)))
+    }
+
     fn version_setting(&mut self, configuration: usize, keyword: &str, name: &str) -> Result<Option<String>> {
         for var in
             [format!("{keyword}_VERSION:pn-{name}"), format!("{keyword}_VERSION_{name}"), format!("{keyword}_VERSION")]

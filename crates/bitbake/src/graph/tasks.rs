@@ -345,8 +345,8 @@ impl Builder<'_> {
         }
         if !selection.run_only.is_empty() {
             let tasks: Vec<String> = selection.run_only.iter().map(|task| full_task_name(task)).collect();
-            let named = |at: &u32| tasks.iter().any(|task| task == self.nodes[*at as usize].task.as_str());
-            let starts = active.iter().copied().filter(named).collect();
+            let is_wanted = |at: &u32| tasks.iter().any(|task| task == self.nodes[*at as usize].task.as_str());
+            let starts = active.iter().copied().filter(is_wanted).collect();
             active = self.needed(starts, |at| active.contains(&at));
             if active.is_empty() {
                 let names = selection.run_only.join(", ");

@@ -11,6 +11,6 @@ mod statements;
 mod tasks;
 
 pub use files::Reader;
-pub(crate) use files::{is_kind, join};
+pub(crate) use files::{is_kind, join, normal};
 pub use finalise::Finalised;
 pub use tasks::TaskTable;

@@ -1,13 +1,15 @@
 //! What Python asks of its stores.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::session::{Message, Session};
 use crate::data::{Lookup, Origin, Store};
 use crate::error::{Error, Result};
 use crate::recipe::StoreView;
-use crate::signature::Generator;
+use crate::signature::{Generator, differences};
+use crate::workbench::read_signature;
 use crate::{CodeRefs, Sym, Text, Value};
 
 /// The arguments of a call, taken one by one.
@@ -80,6 +82,12 @@ impl Session {
                 return Ok(Value::List(arguments));
             }
             "new" => return Ok(self.adopt(Store::new(false))),
+            "comparesigs" => {
+                let old = read_signature(Path::new(arguments.text()?))?;
+                let new = read_signature(Path::new(arguments.text()?))?;
+                let told: Vec<String> = differences(&old, &new).iter().map(ToString::to_string).collect();
+                return Ok(list(told.iter().map(String::as_str)));
+            }
             "shellexecs" => return Ok(list(shared_execs(self, arguments.text()?)?.iter().map(|name| &**name))),
             "pythonrefs" => {
                 let refs = crate::data::Evaluate::code_refs(self, arguments.text()?)?;

@@ -82,14 +82,23 @@ impl Session {
             seen: Arc::default(),
             done: 0,
         });
+        let before = if self.check_native { self.stores.get(&handle).cloned() } else { None };
         let known = match self.run_locally(&functions, code, kind) {
             Run::Done(outcome) => {
                 self.evaluations.native += 1;
                 Some(outcome)
             }
-            Run::Nothing => tree.as_ref().and_then(|tree| self.recall(tree)),
+            Run::Nothing => tree.as_ref().filter(|_| before.is_none()).and_then(|tree| self.recall(tree)),
             Run::Part => None,
         };
+        if let (Some(before), Some(known), Some(_)) = (before, &known, &tree) {
+            let result = self.compare_with_python(code, kind, rest, before, known);
+            self.open.pop();
+            if let Some(back) = self.stores.remove(&handle) {
+                *store = back;
+            }
+            return result;
+        }
         let result = match known {
             Some(Outcome::Value(value)) => Ok(value),
             Some(Outcome::Skip(reason)) => Err(Error::Skip(reason)),
@@ -109,6 +118,43 @@ impl Session {
             for copy in &conversation.handles[1..] {
                 self.stores.remove(copy);
             }
+        }
+        result
+    }
+
+    /// Has Python run what was just run without it, against the store as it was before, and compares what both asked, were told,
+    /// wrote and came to.
+    fn compare_with_python(
+        &mut self,
+        code: &Code<'_>,
+        kind: &str,
+        rest: Vec<Value>,
+        before: Store,
+        known: &Outcome,
+    ) -> Result<Value> {
+        let conversation = self.current();
+        let trace = std::mem::take(&mut conversation.trace);
+        conversation.handles.truncate(1);
+        let handle = conversation.handles[0];
+        self.stores.insert(handle, before);
+        let result = self.run_python(code, kind, rest, None);
+        let (ours, theirs) = (format!("{trace:?}"), format!("{:?}", self.current().trace));
+        let same_end = match (&result, known) {
+            (Ok(value), Outcome::Value(known)) => value == known,
+            (Err(Error::Skip(reason)), Outcome::Skip(known)) => reason == known,
+            _ => false,
+        };
+        if !same_end || ours != theirs {
+            self.evaluations.different += 1;
+            let at = ours.bytes().zip(theirs.bytes()).take_while(|(ours, theirs)| ours == theirs).count();
+            let part = |text: &str| text.chars().skip(at.saturating_sub(80)).take(300).collect::<String>();
+            let text = format!(
+                "{}: without Python {known:?} after …{}, with it {result:?} after …{}",
+                code.what,
+                part(&ours),
+                part(&theirs)
+            );
+            self.messages.push(super::session::Message { level: 40, text });
         }
         result
     }

@@ -80,6 +80,14 @@ pub fn split_multiconfig(name: &str) -> (&str, &str) {
 }
 
 impl RecipeInfo {
+    /// Takes away what it needs of other recipes, as BitBake's `-b` does.
+    pub fn stand_alone(&mut self) {
+        self.depends.clear();
+        self.runtime_depends.clear();
+        self.recommends.clear();
+        self.tasks.flags.remove("depends");
+    }
+
     /// Reads the facts of a finalised variant.
     pub fn of(session: &mut Session, file: &RecipeFile, variant: &mut Finalised) -> Result<Self> {
         let mut get = Getter { session, variant };

@@ -55,7 +55,7 @@ impl Generator {
     ///
     /// What expanding or scanning one of the variables fails with.
     pub fn signatures<V: DataView>(&mut self, view: &mut V, tasks: &[Sym]) -> Result<RecipeSignatures, V::Error> {
-        let recipe = self.recipe(view)?;
+        let recipe = Self::recipe(view)?;
         let mut found: Vec<(Sym, VarSignature)> = Vec::with_capacity(1024);
         // Task by task, nearest needs first: what a filtered variable (`setVarFilter`) says of itself is its unfiltered value if it
         // is scanned before anything expands it, so the order shows in hashes.

@@ -151,11 +151,11 @@ impl Generator {
 
     /// What one name of a recipe needs, and its value: BitBake's `build_dependencies`.
     pub fn one<V: DataView>(&mut self, view: &mut V, name: Sym) -> Result<VarSignature, V::Error> {
-        let recipe = self.recipe(view)?;
+        let recipe = Self::recipe(view)?;
         self.variable(view, &recipe, name)
     }
 
-    pub(super) fn recipe<V: DataView>(&self, view: &mut V) -> Result<Recipe, V::Error> {
+    pub(super) fn recipe<V: DataView>(view: &mut V) -> Result<Recipe, V::Error> {
         let mut exported = Vec::new();
         for var in view.export_list() {
             if flag_is_set(view, var, FLAGS.export)? && !flag_is_set(view, var, FLAGS.unexport)? {

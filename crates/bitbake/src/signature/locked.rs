@@ -50,7 +50,7 @@ pub struct LockError {
 #[derive(Clone, Debug, Default)]
 pub struct Locks {
     /// Recipe → task → lock.
-    locks: HashMap<String, HashMap<String, Lock>>,
+    by_recipe: HashMap<String, HashMap<String, Lock>>,
     /// Recipes whose locks do not count; grows while a graph is hashed.
     unlocked: BTreeSet<String>,
     /// (recipe, task) → a taskhash and the unified hash that stands for it.
@@ -73,7 +73,7 @@ impl Locks {
                     return Err(LockError { variable, word, form: "RECIPE:TASK:HASH" });
                 };
                 let lock = Lock { hash: hash.to_owned(), variable: variable.clone() };
-                locks.locks.entry(recipe.to_owned()).or_default().insert(task.to_owned(), lock);
+                locks.by_recipe.entry(recipe.to_owned()).or_default().insert(task.to_owned(), lock);
             }
         }
         for word in unified.split_whitespace() {
@@ -105,7 +105,7 @@ impl Locks {
             self.unlocked.insert(recipe.to_owned());
             return None;
         }
-        self.locks.get(recipe)?.get(task).cloned()
+        self.by_recipe.get(recipe)?.get(task).cloned()
     }
 
     /// The unified hash that `SIGGEN_UNIHASHMAP` gives a task with this taskhash.
@@ -116,7 +116,7 @@ impl Locks {
 
     /// The recipes that have locks.
     pub fn recipes(&self) -> BTreeSet<&str> {
-        self.locks.keys().map(String::as_str).collect()
+        self.by_recipe.keys().map(String::as_str).collect()
     }
 }
 

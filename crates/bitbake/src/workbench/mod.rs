@@ -25,13 +25,14 @@ pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
 pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
-use crate::config::{BuildDir, Options, Outcome, ParseOptions, RecipeFile};
+use crate::config::{BuildDir, Options, Outcome, ParseOptions, Pattern, RecipeFile};
 use crate::data::Store;
+use crate::metadata::normal;
 use crate::persist::{
     Cache, CacheOptions, Entry, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, library_files, mark_fleeting,
 };
 use crate::python::Message;
-use crate::recipe::{RecipeInfo, recipe_row};
+use crate::recipe::{RecipeInfo, recipe_row, split_multiconfig};
 use crate::signature::FileChecksums;
 use crate::{Result, Sym, Value};
 
@@ -101,6 +102,43 @@ impl Workbench {
         let messages = std::mem::take(&mut dir.session.messages);
         let findings = messages.iter().map(|message| Finding::logged(message, None)).collect();
         Ok(Self { dir, findings, threads: threads.max(1), cache: None, facts: Vec::new() })
+    }
+
+    /// The recipe file, and its variant, that a text of BitBake's `-b` means: `[mc:NAME:][virtual:VARIANT:]FILE`, where FILE may be
+    /// a regular expression that one file alone matches.
+    ///
+    /// # Errors
+    ///
+    /// Where it matches none or several, in words.
+    pub fn recipe_matching(&self, text: &str, directory: &Path) -> std::result::Result<(usize, String), String> {
+        let (multiconfig, name) = split_multiconfig(text);
+        let (variant, name) = match name.strip_prefix("virtual:").and_then(|rest| rest.rsplit_once(':')) {
+            Some((variant, name)) => (variant, name),
+            None => ("", name),
+        };
+        let own: Vec<(usize, &str)> = self
+            .dir
+            .recipes()
+            .iter()
+            .enumerate()
+            .filter(|(_, file)| file.multiconfig == multiconfig)
+            .map(|(index, file)| (index, file.path.as_str()))
+            .collect();
+        let path = normal(&directory.join(name));
+        let mut found: Vec<(usize, &str)> = own.iter().filter(|(_, file)| *file == path).copied().collect();
+        if found.is_empty()
+            && let Some(pattern) = Pattern::anywhere(name)
+        {
+            found = own.into_iter().filter(|(_, file)| pattern.matches(file)).collect();
+        }
+        match found.as_slice() {
+            [(index, _)] => Ok((*index, variant.to_owned())),
+            [] => Err(format!("no recipe file matches {text}")),
+            several => {
+                let files: Vec<&str> = several.iter().map(|(_, file)| *file).collect();
+                Err(format!("{text} matches {} recipe files:\n  {}", files.len(), files.join("\n  ")))
+            }
+        }
     }
 
     /// Reads the configuration, and what is known of recipes from earlier runs.

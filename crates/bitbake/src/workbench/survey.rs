@@ -1,9 +1,9 @@
 //! Recipes at large: their versions, and what should not be as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Finding, Severity};
-use crate::error::{Place, Result};
+use crate::error::{Error, Place, Result};
 use crate::graph::Universe;
 use crate::recipe::RecipeInfo;
 
@@ -14,33 +14,37 @@ pub struct Version {
     pub name: String,
     /// The latest version, `EPOCH:VERSION-REVISION`.
     pub latest: String,
-    /// The one that is built, when that is another.
+    /// The one that is built, when that is another and not required.
     pub preferred: String,
+    /// The one that is built because the configuration requires it.
+    pub required: String,
 }
 
-/// The versions of every recipe, by name.
+/// The versions of every recipe of the default configuration, by name.
 pub fn versions(universe: &mut Universe) -> Result<Vec<Version>> {
-    let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, recipe) in universe.recipes.iter().enumerate() {
-        by_name.entry(recipe.name.clone()).or_default().push(index);
-    }
+    let names: BTreeSet<String> = universe
+        .recipes
+        .iter()
+        .filter(|recipe| recipe.multiconfig.is_empty())
+        .map(|recipe| recipe.name.clone())
+        .collect();
     let mut versions = Vec::new();
-    for (name, indices) in by_name {
+    for name in names {
+        let Some((latest, preferred, is_required)) = universe.versions_of(&name)? else { continue };
         let shown = |index: usize| {
             let (epoch, version, revision) = &universe.recipes[index].version;
             format!("{epoch}:{version}-{revision}")
         };
-        let order =
-            |a: &usize, b: &usize| crate::graph::compare(&universe.recipes[*a].version, &universe.recipes[*b].version);
-        let latest = indices.iter().copied().max_by(order).map(shown).unwrap_or_default();
-        let chosen = universe.build_providers(&name)?;
-        let chosen = chosen.into_iter().find(|index| universe.recipes[*index].name == name);
-        let preferred = chosen.map(|index| {
-            let (epoch, version, revision) = &universe.recipes[index].version;
-            format!("{epoch}:{version}-{revision}")
-        });
-        let preferred = preferred.filter(|preferred| *preferred != latest).unwrap_or_default();
-        versions.push(Version { name, latest, preferred });
+        let Some(built) = preferred else {
+            return Err(Error::Fatal(format!("the version that REQUIRED_VERSION names of {name} is not there")));
+        };
+        let (mut preferred, mut required) = (String::new(), String::new());
+        if is_required {
+            required = shown(built);
+        } else if built != latest {
+            preferred = shown(built);
+        }
+        versions.push(Version { name, latest: shown(latest), preferred, required });
     }
     Ok(versions)
 }

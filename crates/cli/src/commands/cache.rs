@@ -1,8 +1,10 @@
 //! `buildnet cache`.
 
+mod archive;
 mod curate;
 mod push_sstate;
 mod stats;
+mod sweep;
 mod token;
 
 use std::process::ExitCode;
@@ -60,6 +62,21 @@ enum CacheCommand {
     /// Upload BitBake's shared state, which BitBake itself only downloads
     #[command(after_help = "Example:\n  buildnet cache push-sstate build/sstate-cache --to http://cache:9876/sstate")]
     PushSstate(push_sstate::PushSstateArgs),
+    /// Copy everything into a directory or a tar file
+    #[command(
+        after_help = "Examples:\n  buildnet cache export /mnt/backup          a directory, which can be continued\n  \
+                            buildnet cache export cache.tar.zst        a file"
+    )]
+    Export(archive::ExportArgs),
+    /// Take over an exported cache, or the directory of a bazel-remote cache
+    #[command(after_help = "Examples:\n  buildnet cache import cache.tar.zst\n  \
+                            buildnet cache import /var/bazel-remote --instance main")]
+    Import(archive::ImportArgs),
+    /// Make room in an S3 bucket behind a cache
+    #[command(
+        after_help = "Example:\n  buildnet cache sweep s3://bucket/prefix --max-age 30d --max-size 500GB --dry-run"
+    )]
+    Sweep(sweep::SweepArgs),
 }
 
 pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
@@ -72,6 +89,9 @@ pub(crate) fn run(args: &CacheArgs, context: &Context) -> Result<ExitCode, Error
         CacheCommand::Purge(args) => curate::purge(args, context),
         CacheCommand::Token(args) => token::run(args, context),
         CacheCommand::PushSstate(args) => push_sstate::run(args, context),
+        CacheCommand::Export(args) => archive::export(args, &open()?, context),
+        CacheCommand::Import(args) => archive::import(args, &open()?, context),
+        CacheCommand::Sweep(args) => sweep::run(args, context),
         CacheCommand::Stats => stats::run(open, context),
         CacheCommand::Gc { max_size, max_age } => {
             reduced(open()?.gc(*max_size, *max_age).map_err(|error| ErrorReport::of(&error))?.into(), context)

@@ -81,3 +81,36 @@ fn shared_state_is_pushed_once() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("there is no shared state in"), "{text}");
 }
+
+#[test]
+fn the_cache_is_measured_from_the_command_line() {
+    let daemon = Daemon::start();
+    let bench = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_buildnet"));
+        command.args(["bench", "cache", "--target", &format!("grpc://{}", daemon.address)]);
+        command.args(["--instance", "measured", "--requests", "4", "--in-flight", "2", "--large", "1MiB"]);
+        command.args(arguments).output().unwrap()
+    };
+    let output = bench(&["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measurements = report["measurements"].as_array().unwrap();
+    assert_eq!(measurements.len(), 9);
+    assert!(measurements.iter().all(|measured| measured["requests"] == 4), "{report}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 9, "progress goes to standard error");
+
+    let output = bench(&["--workload", "find-missing,action-get"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("find-missing") && text.lines().count() == 2, "{text}");
+    // A server that is none.
+    let nowhere = Command::new(env!("CARGO_BIN_EXE_buildnet"))
+        .args(["bench", "cache", "--target", "grpc://127.0.0.1:1/main"])
+        .output()
+        .unwrap();
+    assert_eq!(nowhere.status.code(), Some(3), "{}", String::from_utf8_lossy(&nowhere.stderr));
+    let twice = Command::new(env!("CARGO_BIN_EXE_buildnet"))
+        .args(["bench", "cache", "--target", "grpc://127.0.0.1:1/main", "--instance", "other"])
+        .output()
+        .unwrap();
+    assert_eq!(twice.status.code(), Some(2));
+}

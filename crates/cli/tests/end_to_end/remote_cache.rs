@@ -296,3 +296,54 @@ fn addresses_that_are_none() {
         place.run(&["build", "--remote-cache", address]).expect(2, &[address, "hint: ", "grpc://"]);
     }
 }
+
+#[test]
+fn a_cache_behind_the_cache() {
+    let house = Server::start();
+    let office = |place: &Place| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        drop(listener);
+        let mut start = place.command(&["start", "--detach", "--listen", &address, "--backing", &house.url()]);
+        Ended::of(start.env_remove("BUILDNET_NO_DAEMON")).expect(0, &[]);
+        address
+    };
+    let stop = |place: &Place, address: &str| {
+        let mut stop = place.command(&["stop", "--daemon-address", address]);
+        Ended::of(stop.env_remove("BUILDNET_NO_DAEMON")).expect(0, &[]);
+    };
+    let (one, other, place) = (Place::new(), Place::new(), layers("one"));
+    let address = office(&one);
+    place.run(&["build", "--remote-cache", &format!("grpc://{address}/main")]).expect(0, &["6 full"]);
+    // What waits to be written is written before the daemon ends.
+    stop(&one, &address);
+    let address = office(&other);
+    let url = format!("grpc://{address}/main");
+    let ended = Ended::of(&mut elsewhere(&place, "second", &["build", "--remote-cache", &url]));
+    stop(&other, &address);
+    ended.expect(0, &["6 cached"]);
+    assert_right(&place.beside("second"), "one");
+}
+
+#[test]
+fn a_cache_carried_in_a_file() {
+    let place = layers("one");
+    place.run(&["build"]).expect(0, &["6 full"]);
+    let file = place.beside("cache.tar.zst").display().to_string();
+    place.run(&["cache", "export", &file, "--dry-run"]).expect(0, &["Would export", "6 results"]);
+    place.run(&["cache", "export", &file]).expect(0, &["Exported", "6 results"]);
+    place.run(&["cache", "export", &file]).expect(2, &["exists already", "hint: "]);
+    Ended::of(&mut elsewhere(&place, "second", &["cache", "import", &file])).expect(0, &["Imported", "6 results"]);
+    let cache = place.beside("second-cache");
+    let mut build = elsewhere(&place, "third", &["build"]);
+    Ended::of(build.env("BUILDNET_CACHE_DIR", &cache)).expect(0, &["6 cached"]);
+    assert_right(&place.beside("third"), "one");
+    let mut again = elsewhere(&place, "fourth", &["cache", "import", &file, "--json"]);
+    again.env("BUILDNET_CACHE_DIR", &cache);
+    let ended = Ended::of(&mut again).expect(0, &[]);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("`--json` writes JSON");
+    assert_eq!((&report["blobs"], &report["results"]), (&0.into(), &0.into()));
+    std::fs::write(place.beside("nonsense"), "nonsense").expect("temporary directory is writable");
+    let nonsense = place.beside("nonsense").display().to_string();
+    place.run(&["cache", "import", &nonsense]).expect(2, &["no cache that can be imported", "hint: "]);
+}

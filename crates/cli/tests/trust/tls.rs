@@ -128,6 +128,20 @@ async fn certificates_have_the_roles_of_the_token_file() {
     assert!(error.contains("`builder` may not"), "{error}");
     assert!(connect(&daemon, &house.tls(Some("stranger")), None).await.is_err());
     assert!(connect(&daemon, &house.tls(None), None).await.is_err());
+    // Over HTTP by a client that others wrote.
+    let put = |name: &str, instance: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "-d", "x", "--cacert"]);
+        curl.arg(house.path("ca.pem")).arg("--cert").arg(house.path(&format!("{name}.pem")));
+        curl.arg("--key").arg(house.path(&format!("{name}.key")));
+        let output = curl.arg(format!("https://{}/i/{instance}/gradle/aa", daemon.address)).output();
+        output.map_or_else(|_| String::new(), |output| text(&output))
+    };
+    if Command::new("curl").arg("--version").output().is_ok() {
+        assert_eq!(put("worker-1", "main"), "201");
+        assert_eq!(put("worker-1", "prod"), "403");
+        assert_eq!(put("stranger", "main"), "401");
+    }
     // A certificate of another authority does not even get a connection.
     let other = House::new();
     other.vouch("worker-1");

@@ -119,5 +119,8 @@ fn without_a_token_as_much_as_is_said() {
     let daemon = place.daemon(&[]);
     assert_eq!(daemon.http("GET /gradle/aa", "", b"").0, 404);
     assert_eq!(daemon.http("PUT /gradle/aa", "", b"x").0, 403);
+    assert_eq!(daemon.http("GET /metrics", "", b"").0, 403, "what others do is nobody's business");
+    assert_eq!(daemon.http("GET /cache/stats", &bearer(READER), b"").0, 200);
+    assert_eq!(daemon.http("GET /status", &bearer(READER), b"").0, 403);
     assert_eq!(daemon.http("PUT /i/pr%2F1/gradle/aa", &bearer(WRITER), b"x").0, 201);
 }

@@ -46,9 +46,9 @@ fn variable(name: &str, value: &str) -> reapi::command::EnvironmentVariable {
     reapi::command::EnvironmentVariable { name: name.to_owned(), value: value.to_owned() }
 }
 
-fn platform(name: &str, value: &str) -> Option<reapi::Platform> {
+fn platform(name: &str, value: &str) -> reapi::Platform {
     let property = reapi::platform::Property { name: name.to_owned(), value: value.to_owned() };
-    Some(reapi::Platform { properties: vec![property] })
+    reapi::Platform { properties: vec![property] }
 }
 
 fn command(words: &[&str], output: &str) -> reapi::Command {
@@ -93,9 +93,9 @@ async fn two_actions(client: &Client) -> (String, String) {
         environment_variables: vec![variable("LANG", "de_DE")],
         ..command(&["cc", "-O3", "-g", "-c", "main.c"], "out/main.o")
     };
-    let action_a = reapi::Action { platform: platform("OSFamily", "Linux"), ..Default::default() };
+    let action_a = reapi::Action { platform: Some(platform("OSFamily", "Linux")), ..Default::default() };
     let action_b = reapi::Action {
-        platform: platform("OSFamily", "Darwin"),
+        platform: Some(platform("OSFamily", "Darwin")),
         timeout: Some(protobuf::Duration { seconds: 90, nanos: 0 }),
         do_not_cache: true,
         salt: vec![0xab, 0xcd],

@@ -26,9 +26,7 @@ pub fn backing(address: &str, environment: &BTreeMap<String, String>) -> Result<
         }
         Trouble::Resumed => tracing::info!("{name} answers again"),
         Trouble::ReadOnly(error) => tracing::warn!("nothing is written to {name} any more: {error}"),
-        Trouble::Full => {
-            tracing::warn!("{name} is too slow: too much waits to be written, and what comes now is kept here alone")
-        }
+        Trouble::Full => tracing::warn!("{name} is too slow: what comes now is kept here alone"),
         Trouble::GivenUp(error) => tracing::warn!("a result was not written to {name}: {error}"),
     };
     Ok(Tier::new(backend, TierOptions::default(), report))

@@ -16,7 +16,7 @@ use super::{VERSION_HEADER, peer};
 use crate::error::ErrorReport;
 
 /// What every holder of a token may look at.
-const OPEN_TO_READERS: [&str; 4] = ["/status", "/metrics", "/openapi.json", "/cache/stats"];
+const OPEN_TO_READERS: [&str; 3] = ["/metrics", "/openapi.json", "/cache/stats"];
 
 /// Both ends of the connection that a request came on.
 #[derive(Clone, Debug)]
@@ -90,14 +90,17 @@ fn check(app: &App, request: &Request) -> Result<(), Refusal> {
     if access.is_local() {
         return same_user(app, request.extensions().get::<Ends>());
     }
-    let Some(identity) = access.identify(headers, request.extensions().get::<ClientCertificate>()) else {
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let Some(identity) = access.identify(headers, certificate) else {
         let report = ErrorReport::user("a token is needed").with_hint(
             "Send it as \"Authorization: Bearer TOKEN\"; the buildnet program takes it from BUILDNET_TOKEN.",
         );
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, report));
     };
     // Whoever builds runs commands, and what builds print may be anything: that is for administrators of everything.
-    let open = request.method() == Method::GET && OPEN_TO_READERS.contains(&path);
+    // Whoever needs no token to use the cache learns nothing of what others do.
+    let shown = certificate.is_some() || headers.contains_key(header::AUTHORIZATION);
+    let open = shown && request.method() == Method::GET && OPEN_TO_READERS.contains(&path);
     if open || (identity.role == Role::Admin && identity.covers_all()) {
         return Ok(());
     }

@@ -128,6 +128,7 @@ impl Metrics {
         let _ = counts.write(gauges, &mut page);
         if let Some(caches) = self.caches.get() {
             page.push_str(&caches.metrics().render());
+            page.push_str(&caches.backing().map(|backing| backing.stats().render()).unwrap_or_default());
         }
         page
     }

@@ -46,11 +46,12 @@ pub(super) async fn run(
     cancel: CancellationToken,
     summary: &mut TaskSummary,
 ) -> Result<Done, BuildError> {
-    if spec.cache && !session.forced(task) {
-        if let Some((done, log_path)) = look(task, spec, session, &assembled.digest, &cancel).await? {
-            summary.log_path = log_path;
-            return Ok(done);
-        }
+    if spec.cache
+        && !session.forced(task)
+        && let Some((done, log_path)) = look(task, spec, session, &assembled.digest, &cancel).await?
+    {
+        summary.log_path = log_path;
+        return Ok(done);
     }
     if session.options.dry_run {
         return Err(BuildError::WouldRun);

@@ -6,13 +6,24 @@ mod session;
 mod tcp;
 mod websocket;
 
-use axum::Router;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::routing::any;
+use axum::{Extension, Router};
+use tokio::sync::Semaphore;
 
 pub use self::database::Equivalences;
 pub use self::tcp::{serve, serve_to};
 use crate::caller::State;
 
+/// Most connections at once, of each kind.
+const MAX_CONNECTIONS: usize = 1024;
+/// BitBake keeps a connection for the whole of a build.
+const IDLE: Duration = Duration::from_hours(12);
+
+/// Outside the layer that asks for tokens, which BitBake's client shows only once it is connected.
 pub(crate) fn routes() -> Router<State> {
-    Router::new().route("/hash-equivalence", any(websocket::upgrade))
+    let places = websocket::Places(Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    Router::new().route("/hash-equivalence", any(websocket::upgrade)).layer(Extension(places))
 }

@@ -12,8 +12,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::Equivalences;
 use super::session::{Line, Session};
+use super::{Equivalences, IDLE, MAX_CONNECTIONS};
 
 /// Longest line in bytes. Clients cut at 32 KiB.
 const MAX_LINE: u64 = 64 << 10;
@@ -21,10 +21,6 @@ const MAX_LINE: u64 = 64 << 10;
 const CHUNK: usize = 32 << 10;
 /// Longest message of chunks in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
-/// Most connections at once.
-const MAX_CONNECTIONS: usize = 1024;
-/// BitBake keeps a connection for the whole of a build.
-const IDLE: Duration = Duration::from_hours(12);
 /// Pause after a connection could not be accepted.
 const RETRY: Duration = Duration::from_millis(100);
 

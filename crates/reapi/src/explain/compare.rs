@@ -1,6 +1,7 @@
 //! Actions and commands, field by field (`remote_execution.proto`, messages `Action` and `Command`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use buildnet_digest::{Digest, DigestFunction, protobuf, reapi};
 
@@ -62,7 +63,11 @@ fn digest_of(action: &Digest, digest: Option<&reapi::Digest>) -> Result<Digest, 
 }
 
 fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn commands(a: &reapi::Command, b: &reapi::Command, into: &mut Explanation) {

@@ -13,18 +13,18 @@ const BLOCK: usize = 64;
 #[derive(Debug)]
 pub(super) struct SmallBlobs {
     base: Vec<u8>,
-    /// Has taken the blocks before the tail.
+    /// Has taken so many bytes, the blocks before the tail.
     hasher: Hasher,
-    hashed: usize,
+    taken: usize,
 }
 
 impl SmallBlobs {
     pub(super) fn new(seed: u64, size: usize) -> Self {
         let base = noise(seed, size.max(TAIL));
-        let hashed = (base.len() - TAIL) / BLOCK * BLOCK;
+        let taken = (base.len() - TAIL) / BLOCK * BLOCK;
         let mut hasher = DigestFunction::Sha256.hasher();
-        hasher.update(&base[..hashed]);
-        Self { base, hasher, hashed }
+        hasher.update(&base[..taken]);
+        Self { base, hasher, taken }
     }
 
     pub(super) fn blob(&self, number: u64) -> (Digest, Bytes) {
@@ -33,7 +33,7 @@ impl SmallBlobs {
         bytes[at..]
             .copy_from_slice(&noise(number ^ u64::from_le_bytes(self.base[..8].try_into().unwrap_or_default()), TAIL));
         let mut hasher = self.hasher.clone();
-        hasher.update(&bytes[self.hashed..]);
+        hasher.update(&bytes[self.taken..]);
         (hasher.finish(), bytes.into())
     }
 }

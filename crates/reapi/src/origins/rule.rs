@@ -66,8 +66,12 @@ pub(crate) fn parts(text: &str) -> Option<Parts> {
     if authority.as_str().contains('@') {
         return None;
     }
-    let host =
-        authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
+    let host = authority.host().to_ascii_lowercase();
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        // `Uri` takes more between brackets than addresses.
+        Some(address) => address.parse::<std::net::Ipv6Addr>().ok().map(|_| address.to_owned())?,
+        None => host.trim_end_matches('.').to_owned(),
+    };
     let path = uri.path();
     let climbs = |segment: &str| {
         let plain = segment.to_ascii_lowercase().replace("%2e", ".");
@@ -113,7 +117,8 @@ impl FromStr for OriginRule {
         let path = parts.path.trim_end_matches('/').to_owned();
         // `Uri` takes what no host has.
         let known = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | ':');
-        if !parts.host.chars().all(known) || text.contains(['?', '#']) {
+        // Half of what a URI may have, so that a rule is still one when its port is written out.
+        if parts.host.len() + path.len() > 4096 || !parts.host.chars().all(known) || text.contains(['?', '#']) {
             return Err(error());
         }
         Ok(Self { scheme: parts.scheme, host: parts.host, below, port: parts.port, path })
@@ -152,6 +157,7 @@ mod tests {
             "https://github.com.evil.com/bazelbuild/x",
             "https://evil.com/github.com/bazelbuild/x",
             "https://github.com:nonsense/bazelbuild/x",
+            "https://[github.com]/bazelbuild/x",
             "github.com/bazelbuild/x",
             "file:///bazelbuild/x",
             "",
@@ -162,6 +168,7 @@ mod tests {
         assert!(below.allows("https://a.example.com/x") && below.allows("https://a.b.example.com/"));
         assert!(!below.allows("https://example.com/") && !below.allows("https://evilexample.com/"));
         assert!(rule("http://[::1]:8080").allows("http://[::1]:8080/x"));
+        assert!(!rule("http://[::1]:8080").allows("http://[::1.]:8080/x"));
         assert!(rule("http://127.0.0.1:8080").names_an_address() && !below.names_an_address());
     }
 

@@ -40,11 +40,10 @@ impl Service for Cas {
 
     async fn find_missing_blobs(
         &self,
-        request: Request<reapi::FindMissingBlobsRequest>,
+        _: Request<reapi::FindMissingBlobsRequest>,
     ) -> Result<Response<reapi::FindMissingBlobsResponse>, Status> {
-        let mut call = Call::open(&self.service, "find_missing_blobs", &request);
-        let result = find_missing(&mut call, request.into_inner()).await;
-        call.close(result)
+        // The route of `find::serve` goes before this service's.
+        Err(Status::unimplemented("missing blobs are found elsewhere"))
     }
 
     async fn batch_update_blobs(
@@ -115,18 +114,6 @@ impl Service for Cas {
         let result = chunking::register(&mut call, request.into_inner()).await;
         call.close(result.map(|digest| reapi::RegisterChunkMappingResponse { blob_digest: Some(digest.to_reapi()) }))
     }
-}
-
-async fn find_missing(
-    call: &mut Call,
-    request: reapi::FindMissingBlobsRequest,
-) -> Result<reapi::FindMissingBlobsResponse, Status> {
-    call.allow(&request.instance_name, Role::Read)?;
-    let function = function_of(request.digest_function, request.blob_digests.first())?;
-    let digests = request.blob_digests.iter().map(|digest| digest_of(function, digest));
-    let digests = digests.collect::<Result<Vec<_>, _>>()?;
-    let missing = call.service().missing(digests).await.map_err(|error| from_cache(&error))?;
-    Ok(reapi::FindMissingBlobsResponse { missing_blob_digests: missing.iter().map(Digest::to_reapi).collect() })
 }
 
 async fn batch_update(

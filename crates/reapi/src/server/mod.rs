@@ -8,7 +8,9 @@ mod call;
 mod capabilities;
 mod cas;
 mod chunking;
+mod find;
 mod health;
+mod plain;
 mod reflection;
 mod tree;
 
@@ -44,6 +46,8 @@ pub fn router(service: CacheService) -> Router {
     let router = mount(router, actions);
     let read = axum::routing::post(byte_stream::read::serve).with_state(service.clone());
     let router = router.route("/google.bytestream.ByteStream/Read", read);
+    let find = axum::routing::post(find::serve).with_state(service.clone());
+    let router = router.route("/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs", find);
     let router = mount(router, streams);
     let router = mount(router, FetchServer::new(assets.clone()).max_decoding_message_size(size));
     let router = mount(router, PushServer::new(assets).max_decoding_message_size(size));

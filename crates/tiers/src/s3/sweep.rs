@@ -120,7 +120,7 @@ impl S3Backend {
                     written: object
                         .last_modified
                         .and_then(|time| time.parse::<jiff::Timestamp>().ok())
-                        .map_or(now, |time| time.as_second()),
+                        .map_or(now, jiff::Timestamp::as_second),
                 }
             }));
             progress(objects.len() as u64, 0);

@@ -33,9 +33,10 @@ impl Bucket {
     fn objects(&self, containing: &str) -> Vec<PathBuf> {
         fn walk(at: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(at).unwrap().flatten() {
-                match entry.file_type().unwrap().is_dir() {
-                    true => walk(&entry.path(), found),
-                    false => found.push(entry.path()),
+                if entry.file_type().unwrap().is_dir() {
+                    walk(&entry.path(), found);
+                } else {
+                    found.push(entry.path());
                 }
             }
         }

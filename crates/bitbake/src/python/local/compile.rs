@@ -214,6 +214,7 @@ impl Compiler {
         expression
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm per kind of expression")]
     fn inner(&mut self, expr: &Expr) -> Option<Expression> {
         if let Some(constant) = constant(expr) {
             return Some(Expression::Constant(constant));
@@ -421,7 +422,11 @@ fn is_module(name: &str, renamed: bool) -> bool {
     !renamed && MODULES.contains(&first)
 }
 
-fn parameters(parameters: &Parameters) -> Option<(Vec<(Text, Option<Value>)>, Option<Text>)> {
+/// Names with their defaults.
+type Named = Vec<(Text, Option<Value>)>;
+
+/// The parameters, and the one that takes the remaining arguments.
+fn parameters(parameters: &Parameters) -> Option<(Named, Option<Text>)> {
     if !parameters.posonlyargs.is_empty() || !parameters.kwonlyargs.is_empty() || parameters.kwarg.is_some() {
         return None;
     }

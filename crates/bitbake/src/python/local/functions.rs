@@ -29,7 +29,7 @@ impl Machine<'_> {
         if let Some(module) = &self.module {
             let path = format!("{module}.{name}");
             if self.session.shared.library_source(&path).is_some() {
-                return self.library(&path, plain, named);
+                return self.library(&path, &plain, &named);
             }
         } else if let Ok(function) = self.function(name) {
             return self.call(&function, plain, named);
@@ -40,11 +40,11 @@ impl Machine<'_> {
     }
 
     /// Calls a function by its dotted name.
-    pub(super) fn call_path(&mut self, path: &str, plain: Vec<Object>, named: Named) -> Outcome {
+    pub(super) fn call_path(&mut self, path: &str, plain: &[Object], named: &[(Text, Object)]) -> Outcome {
         if path.starts_with("oe.") {
             return self.library(path, plain, named);
         }
-        if let ("urllib.parse.quote", [Object::Str(text)], [(name, Object::Str(safe))]) = (path, &*plain, &*named)
+        if let ("urllib.parse.quote", [Object::Str(text)], [(name, Object::Str(safe))]) = (path, plain, named)
             && (&**name, &**safe) == ("safe", "")
         {
             return Ok(Object::Str(quoted(text).into()));
@@ -52,7 +52,7 @@ impl Machine<'_> {
         if !named.is_empty() {
             return Err(Stop::Python);
         }
-        match (path, plain.as_slice()) {
+        match (path, plain) {
             ("bb.utils.contains", [Object::Str(var), checked, yes, no, Object::Store(store)]) => {
                 let have = self.words_of(*store, var)?;
                 let Some(have) = have else { return Ok(no.clone()) };
@@ -104,7 +104,7 @@ impl Machine<'_> {
             ("os.path.dirname", [Object::Str(path)]) => Ok(Object::Str(paths::dirname(path).into())),
             ("os.path.normpath", [Object::Str(path)]) => Ok(Object::Str(paths::normpath(path).into())),
             ("os.path.join", [_, ..]) => {
-                let parts = super::run::texts(&plain)?;
+                let parts = super::operate::texts(plain)?;
                 paths::join(&parts).map_err(|_| Stop::Python).and_then(|value| Object::of(&value))
             }
             ("re.match", [Object::Str(pattern), Object::Str(text)]) => {
@@ -205,12 +205,12 @@ impl Machine<'_> {
     }
 
     /// Calls a function of a layer's library: here if it can be run here, or else in Python, with this conversation.
-    fn library(&mut self, path: &str, plain: Vec<Object>, named: Named) -> Outcome {
+    fn library(&mut self, path: &str, plain: &[Object], named: &[(Text, Object)]) -> Outcome {
         let source = self.session.shared.library_source(path).ok_or(Stop::Python)?;
         if plain.iter().any(|argument| matches!(argument, Object::Function(_))) {
             return Err(Stop::Python);
         }
-        if let ("oe.license.check_license_format", [Object::Store(store)], []) = (path, &*plain, &*named) {
+        if let ("oe.license.check_license_format", [Object::Store(store)], []) = (path, plain, named) {
             let said = self.session.said();
             match self.check_license_format(*store) {
                 Err(Stop::Python) if self.session.unsay(said) => {}
@@ -224,7 +224,7 @@ impl Machine<'_> {
             let outer = self.module.replace(module.into());
             let (depth, trying) = (self.depth, self.trying);
             let closure = Closure { function: Arc::clone(&function), around: None };
-            let result = self.call(&closure, plain.clone(), named.clone());
+            let result = self.call(&closure, plain.to_vec(), named.to_vec());
             self.module = outer;
             (self.depth, self.trying) = (depth, trying);
             match result {
@@ -236,7 +236,7 @@ impl Machine<'_> {
             return Err(Stop::Python);
         }
         let mut arguments = Vec::new();
-        for argument in &plain {
+        for argument in plain {
             arguments.push(match argument {
                 Object::Store(0) => Value::Tuple(Arc::new(vec!["d".into()])),
                 // What is done to a list, its owner must see.
@@ -278,10 +278,9 @@ pub(super) fn found(pattern: &Regex, text: &str, at_start: bool) -> Outcome {
     }
     let found = pattern.find(text).map_err(|_| Stop::Python)?;
     match found {
-        None => Ok(Object::None),
         Some(found) if !at_start || found.start() == 0 => Ok(Object::Match),
         // A later place is found only where none is at the start.
-        Some(_) => Ok(Object::None),
+        _ => Ok(Object::None),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::super::native::{Method, text_method};
 use super::Stop;
 use super::object::Object;
-use super::run::{Machine, Outcome, put};
+use super::operate::put;
+use super::run::{Machine, Outcome};
 use crate::{Text, Value};
 
 impl Machine<'_> {
@@ -42,37 +43,31 @@ impl Machine<'_> {
     }
 
     /// `of.name(…)`.
-    pub(super) fn method(
-        &mut self,
-        of: &Object,
-        name: &str,
-        plain: Vec<Object>,
-        named: Vec<(Text, Object)>,
-    ) -> Outcome {
+    pub(super) fn method(&mut self, of: &Object, name: &str, plain: &[Object], named: &[(Text, Object)]) -> Outcome {
         if let Object::Store(store) = of {
-            return self.store_method(*store, name, &plain, &named);
+            return self.store_method(*store, name, plain, named);
         }
         if !named.is_empty() {
             return Err(Stop::Python);
         }
         match of {
-            Object::Str(text) => on_text(text, name, &plain),
+            Object::Str(text) => on_text(text, name, plain),
             Object::List(items) => {
                 let mut items = items.try_borrow_mut().map_err(|_| Stop::Python)?;
-                on_list(&mut items, name, &plain)
+                on_list(&mut items, name, plain)
             }
             Object::Dict(items) => {
-                let more = match (name, plain.as_slice()) {
+                let more = match (name, plain) {
                     ("update", [Object::Dict(more)]) if !Rc::ptr_eq(items, more) => more.borrow().clone(),
                     _ => Vec::new(),
                 };
-                on_dict(&mut items.borrow_mut(), name, &plain, more)
+                on_dict(&mut items.borrow_mut(), name, plain, more)
             }
             Object::Set(items) => {
                 let own = items.borrow().clone();
-                on_set(items, &own, name, &plain)
+                on_set(items, &own, name, plain)
             }
-            Object::Pattern(pattern) => match (name, plain.as_slice()) {
+            Object::Pattern(pattern) => match (name, plain) {
                 ("match", [Object::Str(text)]) => super::functions::found(pattern, text, true),
                 ("search", [Object::Str(text)]) => super::functions::found(pattern, text, false),
                 _ => Err(Stop::Python),
@@ -122,7 +117,7 @@ fn on_text(text: &Text, name: &str, arguments: &[Object]) -> Outcome {
         _ => {}
     }
     let method = Method::of(name, arguments.len()).ok_or(Stop::Python)?;
-    let arguments = super::run::texts(arguments)?;
+    let arguments = super::operate::texts(arguments)?;
     let result = text_method(method, &Value::Str(Arc::clone(text)), &arguments).map_err(|_| Stop::Python)?;
     Object::of(&result)
 }
@@ -203,7 +198,9 @@ fn on_dict(items: &mut Vec<(Text, Object)>, name: &str, arguments: &[Object], mo
             Ok(Object::list(items.iter().map(pair).collect()))
         }
         ("update", [Object::Dict(_)]) => {
-            more.into_iter().for_each(|(key, value)| put(items, key, value));
+            for (key, value) in more {
+                put(items, key, value);
+            }
             Ok(Object::None)
         }
         ("copy", []) => Ok(Object::dict(items.clone())),

@@ -12,6 +12,7 @@ mod functions;
 mod licenses;
 mod methods;
 mod object;
+mod operate;
 mod program;
 mod run;
 mod store;
@@ -46,7 +47,7 @@ type Known<T> = RwLock<FxHashMap<Text, Option<T>>>;
 /// Functions by their texts, each compiled once; `None` for those that are Python's.
 #[derive(Default)]
 pub(crate) struct Functions {
-    functions: Known<Arc<Function>>,
+    defined: Known<Arc<Function>>,
     handlers: Known<Arc<Function>>,
     expressions: Known<Arc<Function>>,
     patterns: Known<fancy_regex::Regex>,
@@ -54,19 +55,19 @@ pub(crate) struct Functions {
     licenses: OnceLock<Option<Arc<Licenses>>>,
 }
 
-fn cached<T: Clone>(known: &Known<T>, text: &Text, make: impl FnOnce() -> Option<T>) -> Option<T> {
+fn cached<T: Clone>(known: &Known<T>, text: &Text, compile: impl FnOnce() -> Option<T>) -> Option<T> {
     if let Some(known) = known.read().get(text) {
         return known.clone();
     }
-    let made = make();
-    known.write().insert(Arc::clone(text), made.clone());
-    made
+    let new = compile();
+    known.write().insert(Arc::clone(text), new.clone());
+    new
 }
 
 impl Functions {
     /// The one function that a text defines.
     fn function(&self, text: &Text) -> Option<Arc<Function>> {
-        cached(&self.functions, text, || compile::function(text).map(Arc::new))
+        cached(&self.defined, text, || compile::function(text).map(Arc::new))
     }
 
     fn expression(&self, text: &Text) -> Option<Arc<Function>> {

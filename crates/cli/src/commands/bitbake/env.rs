@@ -1,5 +1,6 @@
 //! `buildnet bitbake env`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use buildnet_bitbake::config;
@@ -36,13 +37,19 @@ pub(crate) fn run(args: &EnvArgs, place: &Place) -> Result<ExitCode, ErrorReport
 pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
     let bench = Place { cache: false, ..place.clone() }.open(args.history)?;
     let mut session = bench.dir.session(false);
-    let mut store = if let Some(name) = &args.recipe {
-        recipe_store(name, place, &bench)?
-    } else {
-        let mut store = bench.dir.store.copy();
-        store.expand_keys(&mut session).map_err(|error| place.failed(&error))?;
-        store
-    };
+    let configuration = args.recipe.as_deref().map_or(Some(""), |name| name.strip_prefix("mc:"));
+    let mut store =
+        if let Some(name) = args.recipe.as_ref().filter(|_| configuration.is_none_or(|own| own.contains(':'))) {
+            recipe_store(name, place, &bench)?
+        } else {
+            let wanted = configuration.unwrap_or_default();
+            let Some((_, store)) = bench.dir.configurations().find(|(name, _)| *name == wanted) else {
+                return Err(ErrorReport::user(format!("there is no multiconfig {wanted} in BBMULTICONFIG")).into());
+            };
+            let mut store = store.copy();
+            store.expand_keys(&mut session).map_err(|error| place.failed(&error))?;
+            store
+        };
     let Some(name) = &args.variable else {
         let mut text = Vec::new();
         let written = config::write_environment(&mut session, &mut store, &mut text);
@@ -79,8 +86,16 @@ pub(super) fn show(args: &EnvArgs, place: &Place) -> Result<ExitCode, Stop> {
 
 fn recipe_store(name: &str, place: &Place, bench: &Workbench) -> Result<Store, Stop> {
     let mut session = bench.dir.session(false);
-    let found = match bench.dir.recipes().iter().find(|file| file.path == name) {
-        Some(file) => bench.dir.read_recipe(&mut session, file, Some("")).map(|mut variants| variants.pop()),
+    let by_file = Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "bb")
+        .then(|| bench.recipe_matching(name, &place.build_dir).ok())
+        .flatten();
+    let found = match by_file {
+        Some((index, variant)) => {
+            let file = &bench.dir.recipes()[index];
+            bench.dir.read_recipe(&mut session, file, Some(&variant)).map(|mut variants| variants.pop())
+        }
         None => bench.dir.read_target(&mut session, name, place.threads),
     };
     match found.map_err(|error| place.failed(&error))? {

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use buildnet_bitbake::graph::Selection;
+use buildnet_bitbake::recipe::{RecipeInfo, in_multiconfig};
 use buildnet_bitbake::workbench::{Plan, Reading, Wanted, Workbench, find_build_dir, graph_dot, versions};
 use buildnet_daemon::ErrorReport;
 use clap::{ArgAction, Parser};
@@ -157,11 +159,12 @@ impl Front {
         }
         let bench = place.open(false)?;
         let wants_hashes = self.dump_signatures.is_some();
-        let recipes = match &self.buildfile {
-            Some(file) => Some(vec![Self::recipe(&bench, &absolute(directory, file))?]),
+        let alone = match &self.buildfile {
+            Some(file) => Some(bench.recipe_matching(&file.to_string_lossy(), directory).map_err(ErrorReport::user)?),
             None => None,
         };
-        let reading = self.read(place, &bench, &Wanted { recipes, sign: wants_hashes, rows: false })?;
+        let recipes = alone.as_ref().map(|(recipe, _)| vec![*recipe]);
+        let mut reading = self.read(place, &bench, &Wanted { recipes, sign: wants_hashes, rows: false })?;
         if self.parse_only {
             return Ok(ExitCode::from(u8::from(has_errors(&reading.findings))));
         }
@@ -170,8 +173,14 @@ impl Front {
             self.versions(place, &bench, reading)?;
             return Ok(ExitCode::from(u8::from(failed)));
         }
-        let targets = match &self.buildfile {
-            Some(_) => reading.recipes.first().map(|recipe| recipe.name.clone()).into_iter().collect(),
+        let targets = match &alone {
+            Some((_, variant)) => {
+                warn("Buildfile specified, dependencies will not be handled");
+                reading.recipes.retain(|recipe| recipe.variant == *variant);
+                reading.recipes.iter_mut().for_each(|recipe| Arc::make_mut(recipe).stand_alone());
+                let name = |recipe: &Arc<RecipeInfo>| in_multiconfig(&recipe.multiconfig, &recipe.name);
+                reading.recipes.iter().map(name).collect()
+            }
             None => self.targets.clone(),
         };
         let task = self.command.as_deref();
@@ -205,11 +214,6 @@ impl Front {
         Ok(ExitCode::from(u8::from(failed)))
     }
 
-    fn recipe(bench: &Workbench, path: &str) -> Result<usize, Stop> {
-        let found = bench.dir.recipes().iter().position(|file| file.path == path);
-        found.ok_or_else(|| ErrorReport::user(format!("{path} is no recipe of this build directory")).into())
-    }
-
     fn read(&self, place: &Place, bench: &Workbench, wanted: &Wanted) -> Result<Reading, Stop> {
         let start = std::time::Instant::now();
         let reading = place.read(bench, wanted);
@@ -240,14 +244,14 @@ impl Front {
         let mut universe = buildnet_bitbake::graph::Universe::new(&bench.dir, reading.recipes)
             .map_err(|error| place.failed(&error))?;
         let versions = versions(&mut universe).map_err(|error| place.failed(&error))?;
-        let row = |name: &str, latest: &str, preferred: &str| {
-            format!("{name:<35} {latest:>25} {preferred:>25}").trim_end().to_owned() + "\n"
+        let row = |name: &str, latest: &str, preferred: &str, required: &str| {
+            format!("{name:<35} {latest:>25} {preferred:>25} {required:>25}\n")
         };
-        let mut out = row("Recipe Name", "Latest Version", "Preferred Version");
-        out += &row("===========", "==============", "=================");
+        let mut out = row("Recipe Name", "Latest Version", "Preferred Version", "Required Version");
+        out += &row("===========", "==============", "=================", "================");
         out.push('\n');
         for version in versions.iter().filter(|v| self.targets.is_empty() || self.targets.contains(&v.name)) {
-            out += &row(&version.name, &version.latest, &version.preferred);
+            out += &row(&version.name, &version.latest, &version.preferred, &version.required);
         }
         print(&out)?;
         Ok(())
@@ -256,6 +260,10 @@ impl Front {
 
 fn absolute(directory: &Path, file: &Path) -> String {
     directory.join(file).display().to_string()
+}
+
+fn warn(text: &str) {
+    eprintln!("WARNING: {text}");
 }
 
 fn note(text: &str) {

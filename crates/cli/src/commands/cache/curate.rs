@@ -56,7 +56,8 @@ struct Promoted {
 
 #[derive(Serialize, Deserialize)]
 struct Purged {
-    purged: u64,
+    #[serde(rename = "purged")]
+    count: u64,
     entries: Vec<Entry>,
     dry_run: bool,
 }
@@ -111,12 +112,12 @@ pub(super) fn purge(args: &PurgeArgs, context: &Context) -> Result<ExitCode, Err
         text += &clean(&format!("  {} {instance} {}, written {when}", entry.protocol, entry.name), false);
         text.push('\n');
     }
-    let more = purged.purged.saturating_sub(purged.entries.len().min(SHOWN) as u64);
+    let more = purged.count.saturating_sub(purged.entries.len().min(SHOWN) as u64);
     if more > 0 {
         text += &format!("  and {more} more\n");
     }
     let did = if purged.dry_run { "Would forget" } else { "Forgot" };
-    print(&format!("{text}{did} {} of {}.\n", count(purged.purged, "result"), args.by_writer))?;
+    print(&format!("{text}{did} {} of {}.\n", count(purged.count, "result"), args.by_writer))?;
     Ok(ExitCode::SUCCESS)
 }
 

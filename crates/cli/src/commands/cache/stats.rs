@@ -22,13 +22,12 @@ pub(super) fn run(
     open: impl FnOnce() -> Result<Store, ErrorReport>,
     context: &Context,
 ) -> Result<ExitCode, ErrorReport> {
-    let report = match asked(context)? {
-        Some(report) => report,
-        None => {
-            let store = open()?;
-            let stats = store.stats().map_err(|error| ErrorReport::of(&error))?.into();
-            CacheReport { directory: store.dir().display().to_string(), stats, traffic: None }
-        }
+    let report = if let Some(report) = asked(context)? {
+        report
+    } else {
+        let store = open()?;
+        let stats = store.stats().map_err(|error| ErrorReport::of(&error))?.into();
+        CacheReport { directory: store.dir().display().to_string(), stats, traffic: None }
     };
     if context.json {
         return print_json(&report).map(|()| ExitCode::SUCCESS);

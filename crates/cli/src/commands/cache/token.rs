@@ -111,7 +111,11 @@ fn new_secret() -> Result<String, ErrorReport> {
     let mut bytes = [0; STRENGTH];
     let read = File::open("/dev/urandom").and_then(|mut chance| chance.read_exact(&mut bytes));
     read.map_err(|error| ErrorReport::environment("cannot read /dev/urandom").because(&error))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut secret = String::with_capacity(2 * STRENGTH);
+    for byte in bytes {
+        secret += &format!("{byte:02x}");
+    }
+    Ok(secret)
 }
 
 /// Appends a line to a token file.

@@ -10,14 +10,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::client::Daemon;
 use buildnet_daemon::process::detach;
 use buildnet_daemon::server::Access;
 use buildnet_daemon::server::routes::status::Health;
 use clap::Args;
 
 use self::options::ServingArgs;
-use crate::context::{Context, reachable};
+use crate::context::{Context, daemon_at, reachable};
 use crate::output::{print, print_json};
 
 /// Start the daemon
@@ -53,6 +52,11 @@ pub(crate) fn run(args: &StartArgs, context: &Context) -> Result<ExitCode, Error
     let serving = args.serving.resolve(context)?;
     let access = Access::new(serving.listen, serving.access.clone()).map_err(|error| ErrorReport::of(&error))?;
     if args.detach {
+        let near = reachable(serving.listen).ip().is_loopback();
+        if serving.connections.tls.is_some() && !near && context.tls.is_none() {
+            return Err(ErrorReport::user("in the background nobody could see whether the daemon answers over TLS")
+                .with_hint("Say with --tls-ca which authority made its certificate, or listen on 0.0.0.0."));
+        }
         return in_background(&args.serving, serving.listen, context);
     }
     if args.background {
@@ -72,7 +76,7 @@ fn in_background(serving: &ServingArgs, listen: SocketAddr, context: &Context) -
     if listen.port() == 0 {
         return Err(ErrorReport::user("in the background the daemon needs a port that commands can know"));
     }
-    let daemon = Daemon::at(reachable(listen), context.token.clone());
+    let daemon = daemon_at(reachable(listen), context.token.clone(), context.tls.as_ref());
     if let Some(health) = daemon.get::<Health>("/health").map_err(|error| error.report())? {
         return tell(&format!("A daemon already listens on {listen} (process {}).\n", health.pid), &health, context);
     }

@@ -102,10 +102,9 @@ impl ServingArgs {
             hash_equivalence: self.hash_equivalence.map(|address| address.to_string()),
             ..DaemonSettings::default()
         };
-        let listen = match (self.listen, context.daemon_address_chosen) {
-            (Some(listen), _) => listen,
-            (None, true) => context.daemon.address(),
-            (None, false) => address_of("daemon.listen", &settings.listen)?,
+        let listen = match self.listen.or(context.chosen_address) {
+            Some(listen) => listen,
+            None => address_of("daemon.listen", &settings.listen)?,
         };
         let daemon = flags.or(settings.daemon);
         let anonymous = daemon.anonymous.as_deref().map(|name| match Role::from_name(name) {

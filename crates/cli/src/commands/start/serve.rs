@@ -6,7 +6,7 @@ use buildnet_daemon::ErrorReport;
 use buildnet_daemon::process::Lock;
 use buildnet_daemon::server::{Access, App, CacheServing, backing, caches, refresh, router, serve};
 use buildnet_daemon::service::{LocalOptions, LocalWorkbench, Service, ServiceOptions};
-use buildnet_reapi::Backing as _;
+use buildnet_reapi::Backing;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,7 +74,7 @@ pub(super) async fn until_stopped(
     }
     let served = serve(listener, router(app).merge(caches), connections, stop).await;
     if let Some(backing) = backing {
-        backing.close().await;
+        Backing::close(&backing).await;
     }
     drop(lock);
     served.map_err(|error| ErrorReport::environment("the daemon broke off").because(&error))

@@ -15,6 +15,7 @@ use super::entry::{Entry, key, now};
 use super::qualifiers::{Plan, check_unique, unknown};
 use super::{Answer, Call, Kind, Wanted, check_uris};
 use crate::access::{Identity, Role};
+use crate::backing;
 use crate::digests::function_of;
 use crate::metrics::Outcome;
 use crate::origins::archive::{Collector, collect, unpack};
@@ -73,6 +74,14 @@ async fn known(
     wanted: &Arc<Wanted>,
     function: DigestFunction,
 ) -> Result<Option<Answer>, Status> {
+    let asked = Arc::clone(wanted);
+    let behind = |service: &CacheService| {
+        let Wanted { kind, instance, uris, qualifiers, .. } = &*asked;
+        let keys = uris.iter().map(|uri| key(uri, qualifiers));
+        backing::Wanted::Results(
+            keys.flat_map(|key| service.keys_of(function, kind.protocol(), instance, &key)).collect(),
+        )
+    };
     let wanted = Arc::clone(wanted);
     let look = move |service: &CacheService| -> Result<Option<Answer>, CacheError> {
         let Wanted { kind, instance, uris, qualifiers, oldest, .. } = &*wanted;
@@ -84,7 +93,7 @@ async fn known(
         }
         Ok(None)
     };
-    service.run(look).await.map_err(|error| from_cache(&error))
+    service.look(behind, look).await.map_err(|error| from_cache(&error))
 }
 
 fn answer(uri: &str, qualifiers: Vec<Qualifier>, entry: &Entry) -> Answer {

@@ -4,7 +4,6 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::http::HeaderMap;
 use bazel_remote_apis::google::bytestream::ReadResponse;
 use buildnet_cas::BlobReader;
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use http_body::Frame;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
+use super::super::plain::trailers;
 use crate::frame;
 
 /// Bytes of content in one message. A slow client costs a few of these.
@@ -60,7 +60,7 @@ impl Pieces {
         loop {
             let length = usize::try_from(self.end - self.position).unwrap_or(PIECE).min(PIECE);
             match std::mem::replace(&mut self.source, Source::Ended) {
-                Source::Whole(content) => return Poll::Ready(Ok(content)),
+                Source::Whole(bytes) => return Poll::Ready(Ok(bytes)),
                 Source::Stream(mut stream) => {
                     let polled = stream.poll_next_unpin(context);
                     if !matches!(polled, Poll::Ready(None | Some(Err(_)))) {
@@ -137,8 +137,6 @@ impl http_body::Body for Framed {
             }
         };
         self.ended = true;
-        let mut trailers = HeaderMap::new();
-        status.add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(trailers(&status).map(Frame::trailers)))
     }
 }

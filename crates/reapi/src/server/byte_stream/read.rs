@@ -1,8 +1,6 @@
 //! Reading a blob from an offset. Not through tonic, which would copy the content into its own buffer.
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bazel_remote_apis::google::bytestream::ReadRequest;
 use buildnet_cas::BlobReader;
@@ -12,14 +10,13 @@ use prost::Message;
 use tokio::sync::mpsc::Sender;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
+use super::super::plain;
 use super::Call;
 use super::pieces::{Framed, PIECE, Pieces};
 use crate::access::Role;
 use crate::backing::Wanted;
 use crate::compress::{Compressor, Shrinker};
-use crate::frame::PREFIX;
 use crate::metrics::Outcome;
 use crate::resource::Resource;
 use crate::service::CacheService;
@@ -30,40 +27,18 @@ const MAX_REQUEST: usize = 16 << 10;
 
 /// The method `Read`.
 pub(in crate::server) async fn serve(State(service): State<CacheService>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let message = tokio::time::timeout(service.limits().idle, receive(body)).await;
-    let message = message.unwrap_or_else(|_| Err(Status::deadline_exceeded("nothing came for too long")));
-    let message = match message {
-        Ok(message) => message,
+    let request = match plain::receive(&service, request, MAX_REQUEST).await {
+        Ok(request) => request,
         Err(status) => return status.into_http(),
     };
-    let metadata = MetadataMap::from_headers(head.headers);
-    let request = tonic::Request::from_parts(metadata, head.extensions, message);
     let mut call = Call::open(&service, "read", &request);
-    let result = read(&mut call, request.into_inner()).await;
-    match call.close(result) {
-        Ok(pieces) => {
-            let mut response = Response::new(Body::new(Framed::new(pieces.into_inner())));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            response
-        }
-        Err(status) => status.into_http(),
-    }
-}
-
-/// The one message of a request.
-async fn receive(body: Body) -> Result<ReadRequest, Status> {
-    let mut bytes = to_bytes(body, MAX_REQUEST)
-        .await
-        .map_err(|error| Status::invalid_argument(format!("the request cannot be taken: {error}")))?;
-    if bytes.first().is_some_and(|compressed| *compressed != 0) {
-        return Err(Status::unimplemented("messages are not compressed here; blobs can be"));
-    }
-    let length = bytes.get(1..PREFIX).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
-    if length.map(|length| length as usize + PREFIX) != Some(bytes.len()) {
-        return Err(Status::internal("the request is not one gRPC message"));
-    }
-    ReadRequest::decode(bytes.split_off(PREFIX)).map_err(|error| Status::internal(error.to_string()))
+    let message = ReadRequest::decode(request.into_inner())
+        .map_err(|error| Status::internal(format!("failed to decode Protobuf message: {error}")));
+    let result = match message {
+        Ok(message) => read(&mut call, message).await,
+        Err(status) => Err(status),
+    };
+    plain::respond(call.close(result.map(Framed::new)))
 }
 
 async fn read(call: &mut Call, request: ReadRequest) -> Result<Pieces, Status> {
