@@ -114,8 +114,8 @@ fn check(fact: &Json) {
     let noop = texts(&fact["conf"]).iter().any(|line| line.contains("noop"));
     for (id, want) in theirs {
         let got = &ours[id];
-        let names: Vec<&Json> = got["deps"].as_array().into_iter().flatten().map(|pair| &pair[0]).collect();
-        assert_eq!(json!(names), want["deps"], "{title}: {id}");
+        let needs: Vec<&Json> = got["deps"].as_array().into_iter().flatten().map(|pair| &pair[0]).collect();
+        assert_eq!(json!(needs), want["deps"], "{title}: {id}");
         for field in ["taskhash", "unihash", "taint", "files"] {
             // A hash of the place of a file differs from place to place.
             if !(noop && field.ends_with("hash")) {

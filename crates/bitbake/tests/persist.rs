@@ -173,9 +173,9 @@ fn edits_are_seen_by_the_next_process() {
     place.again();
     for (path, text, expected) in EDITS {
         if place.path(path).exists() {
-            place.append(path, text)
+            place.append(path, text);
         } else {
-            place.write(path, text)
+            place.write(path, text);
         }
         if path.ends_with("local.conf") {
             place.append("build/conf/bblayers.conf", "include conf/local.conf\n");
@@ -227,9 +227,9 @@ fn a_workbench_in_memory_sees_edits() {
     assert_eq!(ask(true).parsed, 0);
     for (path, text, expected) in EDITS {
         if place.path(path).exists() {
-            place.append(path, text)
+            place.append(path, text);
         } else {
-            place.write(path, text)
+            place.write(path, text);
         }
         if path.ends_with("local.conf") {
             place.append("build/conf/bblayers.conf", "include conf/local.conf\n");

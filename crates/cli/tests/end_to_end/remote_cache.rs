@@ -166,16 +166,16 @@ fn what_fails_or_is_not_to_be_cached_is_not_sent() {
 /// Packages that wait for each other, each of which takes a while.
 fn slow_chain() -> Place {
     let place = Place::new();
-    let mut text = String::from("packages:\n");
+    let mut packages = vec!["packages:\n".to_owned()];
     for number in 0..6 {
         let before = if number == 0 { String::new() } else { format!("p{}", number - 1) };
-        text += &format!(
+        packages.push(format!(
             "  - name: p{number}\n    path: p{number}\n    dependencies: [{before}]\n    output_dir: out\n    \
              build_cmd: sleep 0.3; mkdir out; echo {number} > out/x\n"
-        );
+        ));
         place.write(&format!("p{number}/in"), "");
     }
-    place.write("buildnet.yaml", &text);
+    place.write("buildnet.yaml", &packages.concat());
     place
 }
 
