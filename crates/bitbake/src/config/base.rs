@@ -125,7 +125,7 @@ impl BuildDir {
         let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
         let seen = session.seen.drain().collect();
         let idle = Mutex::new(vec![session.hand_over()]);
-        Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored, idle, user_settings, seen, listed })
+        Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored, idle, seen, listed, user_settings })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
@@ -207,12 +207,11 @@ impl BuildDir {
         only: Option<&str>,
     ) -> Result<Vec<Finalised>> {
         let base = self.configurations().find(|(name, _)| *name == recipe.multiconfig).map(|(_, store)| store);
-        self.read_recipe_from(base.unwrap_or(&self.store), session, recipe, only)
+        Self::read_recipe_from(base.unwrap_or(&self.store), session, recipe, only)
     }
 
     /// The same, from a configuration that may differ from the one that was read.
     pub(crate) fn read_recipe_from(
-        &self,
         configuration: &Store,
         session: &mut Session,
         recipe: &RecipeFile,

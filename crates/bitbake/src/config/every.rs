@@ -68,7 +68,7 @@ impl BuildDir {
                     session.seen.clear();
                     let other = instead.iter().find(|(name, _)| *name == file.multiconfig);
                     let read = match other {
-                        Some((_, store)) => self.read_recipe_from(store, &mut session, file, None),
+                        Some((_, store)) => Self::read_recipe_from(store, &mut session, file, None),
                         None => self.read_recipe(&mut session, file, None),
                     };
                     let variants = read.and_then(|variants| {

@@ -167,7 +167,7 @@ impl Cache {
         for seen in seen.iter().filter(|seen| seen.kind != Kind::Setting) {
             let fact = self.fact(*seen, shared);
             // A module is loaded once, by whichever recipe comes first, and used by any.
-            let module = seen.kind == Kind::Opened && seen.what.as_str().ends_with(".py");
+            let module = seen.kind == Kind::Opened && crate::metadata::is_kind(seen.what.as_str(), "py");
             let list = if module { &mut self.common } else { &mut entry.facts };
             if !module || !list.contains(&fact) {
                 list.push(fact);

@@ -189,7 +189,9 @@ fn write_code(writer: &mut Writer, store: &Store) {
     let mut names: Vec<&str> =
         store.override_vars.iter().chain(store.exports.iter()).map(|name| name.as_str()).collect();
     names.sort_unstable();
-    names.iter().for_each(|name| writer.text(name));
+    for name in names {
+        writer.text(name);
+    }
     for (name, filter) in sorted(store.filters.iter().map(|(name, filter)| (*name, filter))) {
         writer.text(name);
         writer.text(filter);

@@ -45,10 +45,10 @@ impl Followed {
     }
 
     /// From what was looked at, and the directories of which every name counts.
-    pub(super) fn new(paths: Vec<PathBuf>, listed: Vec<PathBuf>, programs: bool) -> Self {
+    pub(super) fn new(paths: &[PathBuf], listed: &[PathBuf], programs: bool) -> Self {
         let mut followed = Self { listed: listed.iter().cloned().collect(), programs, ..Self::default() };
         let mut known: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for path in paths.iter().chain(&listed).filter(|path| path.is_absolute()) {
+        for path in paths.iter().chain(listed).filter(|path| path.is_absolute()) {
             // Links on the way, or the way itself, may change: all of it counts.
             for above in path.ancestors() {
                 if !followed.paths.insert(above.to_owned()) {

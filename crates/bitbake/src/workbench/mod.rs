@@ -372,7 +372,7 @@ impl Workbench {
             programs.map(git_tree).collect::<Option<Vec<_>>>().map(|trees| trees.concat());
         let programs = trees.is_some();
         listed.extend(trees.unwrap_or_default());
-        Followed::new(paths, listed, programs)
+        Followed::new(&paths, &listed, programs)
     }
 }
 

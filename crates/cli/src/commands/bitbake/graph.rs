@@ -33,5 +33,5 @@ pub(crate) struct GraphArgs {
 pub(crate) fn run(args: &GraphArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     let format = args.format.unwrap_or(if context.json { Format::Json } else { Format::Dot });
     let question = Question::Graph { targets: args.targets.clone(), dot: format == Format::Dot };
-    ended((|| Ok(show(&place.ask(question)?, None, context)?))())
+    ended((|| Ok(show(&place.ask(&question)?, None, context)?))())
 }

@@ -15,5 +15,5 @@ use crate::context::Context;
 pub(crate) struct LayersArgs {}
 
 pub(crate) fn run(place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
-    ended((|| Ok(show(&place.ask(Question::Layers)?, None, context)?))())
+    ended((|| Ok(show(&place.ask(&Question::Layers)?, None, context)?))())
 }

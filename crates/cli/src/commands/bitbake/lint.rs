@@ -15,5 +15,5 @@ use crate::context::Context;
 pub(crate) struct LintArgs {}
 
 pub(crate) fn run(place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
-    ended((|| Ok(show(&place.ask(Question::Lint)?, None, context)?))())
+    ended((|| Ok(show(&place.ask(&Question::Lint)?, None, context)?))())
 }

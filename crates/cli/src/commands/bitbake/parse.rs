@@ -23,7 +23,7 @@ pub(crate) struct ParseArgs {
 
 pub(crate) fn run(args: &ParseArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
-        let answer = place.ask(Question::Parse { rows: args.jsonl.is_some() })?;
+        let answer = place.ask(&Question::Parse { rows: args.jsonl.is_some() })?;
         Ok(show(&answer, args.jsonl.as_deref(), context)?)
     })())
 }

@@ -168,10 +168,10 @@ impl Place {
     }
 
     /// Asks the daemon if there is one, or finds out here; and tells what was noticed.
-    pub(crate) fn ask(&self, question: Question) -> Result<Answer, Stop> {
-        let answer = match self.ask_daemon(&question)? {
+    pub(crate) fn ask(&self, question: &Question) -> Result<Answer, Stop> {
+        let answer = match self.ask_daemon(question)? {
             Some(answer) => answer,
-            None => answer(&self.bench(false)?, &question, self.machine),
+            None => answer(&self.bench(false)?, question, self.machine),
         };
         self.tell_all(&answer.findings);
         if self.cache && answer.files > 0 && !self.machine && !matches!(self.verbosity, Verbosity::Quiet) {

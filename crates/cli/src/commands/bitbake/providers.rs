@@ -19,5 +19,5 @@ pub(crate) struct ProvidersArgs {
 }
 
 pub(crate) fn run(args: &ProvidersArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
-    ended((|| Ok(show(&place.ask(Question::Providers { item: args.item.clone() })?, None, context)?))())
+    ended((|| Ok(show(&place.ask(&Question::Providers { item: args.item.clone() })?, None, context)?))())
 }

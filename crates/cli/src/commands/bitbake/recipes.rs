@@ -15,5 +15,5 @@ use crate::context::Context;
 pub(crate) struct RecipesArgs {}
 
 pub(crate) fn run(place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
-    ended((|| Ok(show(&place.ask(Question::Recipes)?, None, context)?))())
+    ended((|| Ok(show(&place.ask(&Question::Recipes)?, None, context)?))())
 }

@@ -30,7 +30,7 @@ pub(crate) struct SigsArgs {
 pub(crate) fn run(args: &SigsArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
         if !args.write {
-            let answer = place.ask(Question::Sigs { targets: args.targets.clone(), rows: args.jsonl.is_some() })?;
+            let answer = place.ask(&Question::Sigs { targets: args.targets.clone(), rows: args.jsonl.is_some() })?;
             return Ok(show(&answer, args.jsonl.as_deref(), context)?);
         }
         let bench = place.open(false)?;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &SigsArgs, place: &Place, context: &Context) -> Result<E
         let written = bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
         print(&format!("signature data of {written} tasks written\n"))?;
         if let Some(path) = &args.jsonl {
-            let rows = hashed.iter().map(|task| format!("{}\n", task_row(task))).collect();
+            let rows = hashed.iter().flat_map(|task| [task_row(task).to_string(), "\n".to_owned()]).collect();
             show(&Answer { rows: Some(rows), ..Answer::default() }, Some(path), context)?;
         }
         Ok(ExitCode::SUCCESS)
