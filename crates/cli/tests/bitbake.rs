@@ -172,7 +172,7 @@ fn the_front_speaks_as_bitbake_does() {
     build.recipe("one_1.0.bb", "WHAT = \"a\"\nDEPENDS = \"two\"\ndo_build[deptask] = \"do_build\"\n");
     build.recipe("two_2.0.bb", "WHAT = \"b\"\n");
     build.bitbake(&["-p"]).expect(0, &["Parsing of 2 .bb files complete", "2 targets, 0 skipped, 0 masked, 0 errors."]);
-    build.bitbake(&["-s"]).expect(0, &["Recipe Name", ":2.0-r0\n"]);
+    build.bitbake(&["-s"]).expect(0, &["Recipe Name", "Required Version", ":2.0-r0 "]);
     build
         .bitbake(&["-e", "two"])
         .expect(0, &["# $WHAT", "ROOT/layer/recipes/two_2.0.bb:1", "WHAT=\"b\"", "do_build() {"]);

@@ -11,7 +11,6 @@ use super::file::{self, Stored};
 use super::fingerprint::{Fingerprint, setting_key};
 use super::seen::{Kind, Seen};
 use crate::config::RecipeFile;
-use crate::metadata::is_kind;
 use crate::python::Message;
 use crate::recipe::RecipeInfo;
 use crate::shared::Shared;
@@ -168,7 +167,7 @@ impl Cache {
         for seen in seen.iter().filter(|seen| seen.kind != Kind::Setting) {
             let fact = self.fact(*seen, shared);
             // A module is loaded once, by whichever recipe comes first, and used by any.
-            let module = seen.kind == Kind::Opened && is_kind(seen.what.as_str(), "py");
+            let module = seen.kind == Kind::Opened && crate::metadata::is_kind(seen.what.as_str(), "py");
             let list = if module { &mut self.common } else { &mut entry.facts };
             if !module || !list.contains(&fact) {
                 list.push(fact);

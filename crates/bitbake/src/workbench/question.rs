@@ -1,6 +1,6 @@
 //! Questions that commands ask of a build directory, and their answers: the same in the program and in a daemon.
 
-#![expect(clippy::format_push_string, reason = "texts for people are short: plain to read before fast to make")]
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -82,6 +82,7 @@ pub fn answer(bench: &Workbench, question: &Question, machine: bool) -> Answer {
     }
 }
 
+// Writing to a `String` cannot fail.
 fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answer) -> Result<()> {
     if *question == Question::Layers {
         answer.text = layers(bench, machine);
@@ -118,12 +119,12 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
                         "name": recipe.name, "epoch": epoch, "version": version, "revision": revision,
                         "file": recipe.path, "variant": recipe.variant, "skipped": recipe.skipped,
                     });
-                    answer.text += &format!("{row}\n");
+                    let _ = writeln!(answer.text, "{row}");
                 } else if let Some(reason) = &recipe.skipped {
-                    answer.text += &format!("{:<40} {}\n    skipped: {reason}\n", recipe.name, recipe.file);
+                    let _ = writeln!(answer.text, "{:<40} {}\n    skipped: {reason}", recipe.name, recipe.file);
                 } else {
                     let shown = format!("{epoch}:{version}-{revision}");
-                    answer.text += &format!("{:<40} {shown:<24} {}\n", recipe.name, recipe.file);
+                    let _ = writeln!(answer.text, "{:<40} {shown:<24} {}", recipe.name, recipe.file);
                 }
             }
         }
@@ -192,7 +193,7 @@ fn layers(bench: &Workbench, machine: bool) -> String {
     }
     let mut text = format!("{:<24} {:>8} {:>8}  files\n", "layer", "priority", "recipes");
     for layer in layers {
-        text += &format!("{:<24} {:>8} {:>8}  {}\n", layer.name, layer.priority, count(&layer.name), layer.pattern);
+        let _ = writeln!(text, "{:<24} {:>8} {:>8}  {}", layer.name, layer.priority, count(&layer.name), layer.pattern);
     }
     text
 }
@@ -214,15 +215,15 @@ fn providers(universe: &mut Universe, item: &str, machine: bool, answer: &mut An
         return Ok(());
     }
     if assumed {
-        answer.text += &format!("{item} is assumed to be provided by the host (ASSUME_PROVIDED)\n");
+        let _ = writeln!(answer.text, "{item} is assumed to be provided by the host (ASSUME_PROVIDED)");
     }
     for (when, list) in [("build time", &build), ("run time", &runtime)] {
         for (rank, file) in list.iter().enumerate() {
-            answer.text += &format!("{when:<10} {} {file}\n", if rank == 0 { "chosen" } else { "other " });
+            let _ = writeln!(answer.text, "{when:<10} {} {file}", if rank == 0 { "chosen" } else { "other " });
         }
     }
     for reason in &skipped {
-        answer.text += &format!("skipped    {reason}\n");
+        let _ = writeln!(answer.text, "skipped    {reason}");
     }
     if answer.text.is_empty() {
         answer.text = format!("nothing provides {item}\n");

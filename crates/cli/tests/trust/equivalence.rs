@@ -90,7 +90,14 @@ async fn tokens_decide_who_reports() {
     assert_eq!(lines.ask(&report("t1", "a")).unwrap()["unihash"], "a".repeat(64));
 
     let url = format!("ws://{}/hash-equivalence", daemon.address);
-    assert!(tokio_tungstenite::connect_async(url.as_str()).await.is_err(), "401");
+    // BitBake's client shows its token after connecting, so that anyone may connect; but not ask.
+    let (mut socket, _) = tokio_tungstenite::connect_async(url.as_str()).await.unwrap();
+    for line in GREETING {
+        socket.send(Message::text(line)).await.unwrap();
+    }
+    socket.send(Message::text(get("t1").to_string())).await.unwrap();
+    let refused = socket.next().await.unwrap().unwrap();
+    assert!(refused.to_text().unwrap().contains("invoke-error"), "{refused}");
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {REPORTER}").parse().unwrap());
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();

@@ -51,6 +51,8 @@ fn pants_remote_cache() {
     };
     assert_eq!(build(), (0, 2), "the command and the archive");
     let before = server.hits("grpc");
-    assert_eq!(build(), (2, 0));
-    assert!(server.hits("grpc") >= before + 2, "{}", server.service.metrics().render());
+    // Pants asks the cache and runs the command at once, and takes what ends first: on a busy machine not always the cache.
+    let (cached, written) = build();
+    assert!(cached >= 1 && cached + written == 2, "{cached} from the cache, {written} run");
+    assert!(server.hits("grpc") >= before + cached, "{}", server.service.metrics().render());
 }
