@@ -37,6 +37,15 @@ fn blobs_and_connections_are_bounded_as_configured() {
 }
 
 #[test]
+fn an_origin_that_is_none_is_told() {
+    let place = Place::new();
+    place.write("buildnet.yaml", "daemon: {origins: [\"ftp://example.com/\"]}\n");
+    let output = place.program().args(["start", "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("daemon.origins: `ftp://example.com/`"));
+}
+
+#[test]
 fn limits_that_make_no_sense_are_told() {
     let place = Place::new();
     for (limits, what) in [("connections: 0", "nobody would be served"), ("message: 1KiB", "between 4 MiB and 256 MiB")]

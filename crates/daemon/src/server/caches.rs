@@ -9,7 +9,7 @@ use buildnet_event::{Bus, EventKind, Level};
 use buildnet_http_cache::hash_equivalence::{self, Equivalences};
 use buildnet_reapi::metrics::Regression;
 use buildnet_reapi::namespace::Overlay;
-use buildnet_reapi::{Backing, CacheOptions, CacheService, Limits};
+use buildnet_reapi::{Backing, CacheOptions, CacheService, Limits, Origins};
 use buildnet_tiers::Tier;
 use tokio::net::TcpListener;
 
@@ -24,6 +24,8 @@ pub struct CacheServing {
     pub limits: Limits,
     /// Instances that fall back to others.
     pub overlays: Vec<Overlay>,
+    /// Where assets may be fetched from.
+    pub origins: Origins,
     /// Where BitBake's hash equivalence is served over TCP, too.
     pub hash_equivalence: Option<TcpListener>,
     /// What stands behind the cache; see [`backing`](super::backing). Whoever serves closes it at the end.
@@ -55,13 +57,13 @@ pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     let (directory, max_bytes) = (builds.dir(), builds.stats().map_err(|error| ErrorReport::of(&error))?.max_bytes);
     let options = StoreOptions { max_bytes, durability: Durability::Synced, ..StoreOptions::default() };
     let store = Store::open(directory, options).map_err(|error| ErrorReport::of(&error))?;
-    let CacheServing { limits, overlays, hash_equivalence, backing } = serving;
+    let CacheServing { limits, overlays, origins, hash_equivalence, backing } = serving;
     if let Some(tier) = &backing {
         super::backing::resume(tier, &store, &directory.join("clients"));
     }
     let backing = backing.map(|tier| Arc::new(tier) as Arc<dyn Backing>);
     let access = app.access().tokens().clone();
-    let options = CacheOptions { access, limits, overlays, backing, ..CacheOptions::default() };
+    let options = CacheOptions { access, limits, overlays, backing, origins };
     let service =
         CacheService::open(store, &directory.join("clients"), options).map_err(|error| ErrorReport::of(&error))?;
     let equivalences = Equivalences::open(&service.dir().join("hash-equivalence.sqlite"));

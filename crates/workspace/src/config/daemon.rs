@@ -25,6 +25,9 @@ record! {
         pub client_ca: Option<String>,
         /// Address and port of BitBake's hash equivalence over TCP.
         pub hash_equivalence: Option<String>,
+        /// Where Remote Asset clients may have the daemon fetch from: `https://host/path/`, `https://*.example.com`, `git://host`. Nowhere
+        /// by default; what clients pushed is always there.
+        pub origins: Option<Vec<String>>,
         /// What clients may cost.
         pub limits: Option<LimitsConfig>,
     }
@@ -46,6 +49,8 @@ record! {
         pub message: Option<Size>,
         /// A client that sends nothing for this long in mid-request is dropped. A minute by default.
         pub idle: Option<Seconds>,
+        /// Bytes a second that a client must take or send while a request waits for it. 4 KiB by default.
+        pub min_rate: Option<Size>,
     }
 }
 
@@ -64,6 +69,8 @@ pub struct DaemonSettings {
     pub client_ca: Option<PathBuf>,
     /// Address of hash equivalence over TCP.
     pub hash_equivalence: Option<String>,
+    /// Where assets may be fetched from.
+    pub origins: Option<Vec<String>>,
     /// Instances below others, by their first segments: `pr` to `main` lets `pr/…` read from `main` what it has not.
     pub overlays: Option<BTreeMap<String, String>>,
     /// Bounds of what clients may cost.
@@ -85,6 +92,8 @@ pub struct LimitSettings {
     pub message: Option<u64>,
     /// Silence in mid-request after which a client is dropped.
     pub idle: Option<Duration>,
+    /// Slowest client, in bytes a second.
+    pub min_rate: Option<u64>,
 }
 
 impl DaemonSettings {
@@ -99,6 +108,7 @@ impl DaemonSettings {
             tls_key: path(&daemon.tls_key),
             client_ca: path(&daemon.client_ca),
             hash_equivalence: daemon.hash_equivalence.clone(),
+            origins: daemon.origins.clone(),
             overlays,
             limits: daemon.limits.as_ref().map(LimitSettings::from_config).unwrap_or_default(),
         }
@@ -114,6 +124,7 @@ impl DaemonSettings {
             tls_key: self.tls_key.or(other.tls_key),
             client_ca: self.client_ca.or(other.client_ca),
             hash_equivalence: self.hash_equivalence.or(other.hash_equivalence),
+            origins: self.origins.or(other.origins),
             overlays: self.overlays.or(other.overlays),
             limits: self.limits.or(other.limits),
         }
@@ -139,6 +150,7 @@ impl LimitSettings {
             blob: limits.blob.map(|size| size.0),
             message: limits.message.map(|size| size.0),
             idle: limits.idle.map(|idle| idle.0),
+            min_rate: limits.min_rate.map(|size| size.0),
         }
     }
 
@@ -150,6 +162,7 @@ impl LimitSettings {
             blob: self.blob.or(other.blob),
             message: self.message.or(other.message),
             idle: self.idle.or(other.idle),
+            min_rate: self.min_rate.or(other.min_rate),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::server::{AccessOptions, ConnectionOptions, Tls, TlsFiles};
 use buildnet_reapi::namespace::{self, Overlay};
-use buildnet_reapi::{CacheOptions, Limits, Role};
+use buildnet_reapi::{CacheOptions, Limits, OriginRule, Origins, Role};
 use buildnet_workspace::{DaemonSettings, LimitSettings};
 use clap::{Args, ValueEnum};
 
@@ -59,6 +59,7 @@ pub(super) struct Serving {
     pub(super) connections: ConnectionOptions,
     pub(super) limits: Limits,
     pub(super) overlays: Vec<Overlay>,
+    pub(super) origins: Origins,
     pub(super) hash_equivalence: Option<SocketAddr>,
     pub(super) backing: Option<String>,
 }
@@ -128,8 +129,9 @@ impl ServingArgs {
                 overlays.into_iter().map(|(prefix, parent)| overlay(prefix, parent)).collect::<Result<_, _>>()?
             }
         };
+        let origins = origins(daemon.origins.unwrap_or_default())?;
         let backing = self.backing.clone().filter(|address| !address.is_empty());
-        Ok(Serving { listen, access, connections, limits, overlays, hash_equivalence, backing })
+        Ok(Serving { listen, access, connections, limits, overlays, origins, hash_equivalence, backing })
     }
 }
 
@@ -197,7 +199,20 @@ fn limits(settings: &LimitSettings, connections: &mut ConnectionOptions) -> Resu
     if let Some(idle) = settings.idle {
         limits.idle = idle;
     }
+    if let Some(rate) = settings.min_rate {
+        limits.min_rate = rate;
+    }
     Ok(limits)
+}
+
+fn origins(rules: Vec<String>) -> Result<Origins, ErrorReport> {
+    let rule = |text: String| {
+        let rule = text.parse::<OriginRule>();
+        rule.map_err(|error| ErrorReport::user(format!("daemon.origins: `{text}`")).because(&error))
+    };
+    let allowed = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
+    // The host's git, for origins that are repositories.
+    Ok(Origins { allowed, git: Some("git".into()), ..Origins::default() })
 }
 
 fn overlay(prefix: String, parent: String) -> Result<Overlay, ErrorReport> {

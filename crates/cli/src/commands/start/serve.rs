@@ -57,9 +57,11 @@ pub(super) async fn until_stopped(
     let service = Service::new(workbench, options);
     let stop = CancellationToken::new();
     let app = App::new(service.clone(), access.clone().at(address), stop.clone());
-    let Serving { connections, limits, overlays, .. } = serving;
-    let caches =
-        caches(&app, CacheServing { limits, overlays, hash_equivalence: equivalence, backing: backing.clone() })?;
+    let Serving { connections, limits, overlays, origins, .. } = serving;
+    let caches = caches(
+        &app,
+        CacheServing { limits, overlays, origins, hash_equivalence: equivalence, backing: backing.clone() },
+    )?;
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
     tokio::spawn(refresh(access.clone(), connections.tls.clone(), service.bus().clone()));
     tokio::spawn(stop_on_signals(service, stop.clone()));
