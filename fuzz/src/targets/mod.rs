@@ -1,6 +1,7 @@
 //! The table of targets. A new one is one line here.
 
 mod archive;
+mod bitbake;
 mod equivalence;
 mod grpc;
 mod http;
@@ -23,4 +24,29 @@ pub static TARGETS: &[Target] = &[
     Target { name: "http-request", run: http::request, seeds: http::seeds, words: http::WORDS },
     Target { name: "hash-equivalence", run: equivalence::lines, seeds: equivalence::seeds, words: equivalence::WORDS },
     Target { name: "archive", run: archive::unpack, seeds: archive::seeds, words: archive::WORDS },
+    Target { name: "bitbake-file", run: bitbake::file, seeds: bitbake::file_seeds, words: bitbake::WORDS },
+    Target {
+        name: "bitbake-shell",
+        run: bitbake::shell_code,
+        seeds: bitbake::shell_seeds,
+        words: bitbake::SHELL_WORDS,
+    },
+    Target {
+        name: "bitbake-python",
+        run: bitbake::python_code,
+        seeds: bitbake::python_seeds,
+        words: bitbake::PYTHON_WORDS,
+    },
+    Target {
+        name: "bitbake-signature",
+        run: bitbake::signature_file,
+        seeds: bitbake::signature_seeds,
+        words: bitbake::PYTHON_WORDS,
+    },
+    Target {
+        name: "bitbake-version",
+        run: bitbake::versions,
+        seeds: bitbake::version_seeds,
+        words: bitbake::VERSION_WORDS,
+    },
 ];
