@@ -128,10 +128,11 @@ async fn certificates_have_the_roles_of_the_token_file() {
     assert!(error.contains("`builder` may not"), "{error}");
     assert!(connect(&daemon, &house.tls(Some("stranger")), None).await.is_err());
     assert!(connect(&daemon, &house.tls(None), None).await.is_err());
-    // Over HTTP by a client that others wrote.
+    // Over HTTP by a client that others wrote. Not over HTTP/2, where some versions of curl lose an answer that comes before their request
+    // has ended.
     let put = |name: &str, instance: &str| {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "-d", "x", "--cacert"]);
+        curl.args(["-sS", "--http1.1", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "-d", "x", "--cacert"]);
         curl.arg(house.path("ca.pem")).arg("--cert").arg(house.path(&format!("{name}.pem")));
         curl.arg("--key").arg(house.path(&format!("{name}.key")));
         let output = curl.arg(format!("https://{}/i/{instance}/gradle/aa", daemon.address)).output();
