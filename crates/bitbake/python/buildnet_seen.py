@@ -59,14 +59,14 @@ def resume(before):
 
 
 def _path(path):
-    """An absolute path as text; None for what is no path."""
+    """An absolute path as text; None for what is no path, such as an empty text, which is nowhere on any machine."""
     try:
         path = os.fspath(path)
     except TypeError:
         return None
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    if "\0" in path:
+    if not path or "\0" in path:
         return None
     return path if path.startswith("/") else posixpath.join(_getcwd(), path)
 
