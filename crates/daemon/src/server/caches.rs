@@ -28,7 +28,7 @@ pub struct CacheServing {
     pub origins: Origins,
     /// Where BitBake's hash equivalence is served over TCP, too.
     pub hash_equivalence: Option<TcpListener>,
-    /// What stands behind the cache; see [`backing`](super::backing). Whoever serves closes it at the end.
+    /// What stands behind the cache; see [`backing`](super::backing()). Whoever serves closes it at the end.
     pub backing: Option<Tier>,
 }
 
