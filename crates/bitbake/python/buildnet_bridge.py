@@ -533,7 +533,7 @@ def request_filter(expression, value):
 
 
 def request_pylib(handle, directory, namespace, modules, describe):
-    """Imports a layer's library; may say what its functions look like: for signatures."""
+    """Imports a layer's library; may say what its functions look like, and where they are, for signatures."""
     import importlib
     import inspect
 
@@ -557,17 +557,43 @@ def request_pylib(handle, directory, namespace, modules, describe):
             try:
                 if inspect.getsourcefile(function) != file:
                     continue
-                lines, number = inspect.getsourcelines(function)
-            except (TypeError, OSError):
+            except TypeError:
                 continue
             found.append((
                 "%s.%s.%s" % (namespace, part, name),
-                "".join(lines),
-                number,
+                place(function, file),
                 sorted(getattr(function, "bb_vardeps", ())),
                 sorted(getattr(function, "bb_vardepsexclude", ())),
                 hasattr(function, "visitorcode"),
             ))
+    return found
+
+
+def place(function, file):
+    """Where a source text is: file, line of a function (0 for a class), name of a class; None where only `inspect` knows."""
+    import inspect
+
+    if inspect.isclass(function):
+        return (file, 0, function.__qualname__)
+    function = inspect.unwrap(function)
+    if inspect.isfunction(function) and function.__code__.co_filename == file:
+        return (file, function.__code__.co_firstlineno, "")
+    return None
+
+
+def request_sources(names):
+    """The source texts of a library's functions, with the line each begins at; None for what has none."""
+    import importlib
+    import inspect
+
+    found = []
+    for name in names:
+        module, _, function = name.rpartition(".")
+        try:
+            lines, number = inspect.getsourcelines(getattr(importlib.import_module(module), function))
+            found.append(("".join(lines), number))
+        except (TypeError, OSError):
+            found.append(None)
     return found
 
 
@@ -607,6 +633,7 @@ REQUESTS = {
     "call": request_call,
     "filter": request_filter,
     "pylib": request_pylib,
+    "sources": request_sources,
     "visit": request_visit,
     "modules": request_modules,
     "environment": request_environment,

@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Place, Result};
 use crate::metadata::is_kind;
-use crate::python::{Functions, LibraryFunction, Memory, Programs, Session};
+use crate::python::{Functions, LibraryFunction, Memory, Programs, Session, Waiting};
 use crate::scan::{CallVisitor, Visited};
 use crate::syntax::{Parsed, parse_conf, parse_recipe};
 use crate::{CodeRefs, Sym, Text, Value, scan};
@@ -35,6 +35,8 @@ pub struct Shared {
     /// What Python code did so far.
     pub(crate) memory: Memory,
     visiting: RwLock<FxHashSet<Text>>,
+    /// Python processes that nobody uses yet.
+    pub(crate) waiting: Waiting,
     /// Files of metadata as they were read last.
     contents: Mutex<FxHashMap<Sym, (Stamp, [u8; 32])>>,
     /// The environment BuildNet was started with.

@@ -74,6 +74,11 @@ pub struct BuildDir {
 impl BuildDir {
     /// Reads the configuration of a build directory.
     pub fn open(options: &Options) -> Result<Self> {
+        Self::open_for(options, 1)
+    }
+
+    /// The same, where so many threads will read recipes: their Python is started meanwhile.
+    pub(crate) fn open_for(options: &Options, threads: usize) -> Result<Self> {
         let mut runtime = Runtime::write(&options.temporary)?;
         for path in &options.python_path {
             runtime = runtime.with_path(path.clone());
@@ -87,6 +92,7 @@ impl BuildDir {
         };
         let shared = Arc::new(Shared::new(options.environment.clone(), options.build_dir.clone()));
         let mut session = Session::new(shared, launch);
+        session.start_ahead(threads);
         let mut store = read_configuration(&mut session, options, "")?;
         let mut reader = Reader::of_configuration(&mut session);
         reader.fire(&mut store, "ConfigParsed", &[])?;
@@ -170,6 +176,7 @@ impl BuildDir {
     /// Ends the Python of all but so many sessions.
     pub(crate) fn dismiss(&self, but: usize) {
         self.idle.lock().truncate(but);
+        self.session.shared.waiting.clear();
     }
 
     /// All configurations' stores, to mark variables.
@@ -206,17 +213,25 @@ impl BuildDir {
         recipe: &RecipeFile,
         only: Option<&str>,
     ) -> Result<Vec<Finalised>> {
-        let base = self.configurations().find(|(name, _)| *name == recipe.multiconfig).map(|(_, store)| store);
-        Self::read_recipe_from(base.unwrap_or(&self.store), session, recipe, only)
+        let mut variants = Vec::new();
+        self.each_variant(None, session, recipe, only, &mut |_, variant| {
+            variants.push(variant);
+            Ok(())
+        })?;
+        Ok(variants)
     }
 
-    /// The same, from a configuration that may differ from the one that was read.
-    pub(crate) fn read_recipe_from(
-        configuration: &Store,
+    /// The same, with each variant handed over before the next one is made; `instead` of the configuration that was read.
+    pub(crate) fn each_variant(
+        &self,
+        instead: Option<&Store>,
         session: &mut Session,
         recipe: &RecipeFile,
         only: Option<&str>,
-    ) -> Result<Vec<Finalised>> {
+        each: &mut dyn FnMut(&mut Session, Finalised) -> Result<()>,
+    ) -> Result<()> {
+        let own = || self.configurations().find(|(name, _)| *name == recipe.multiconfig).map(|(_, store)| store);
+        let configuration = instead.or_else(own).unwrap_or(&self.store);
         let mut store = configuration.copy();
         let origin = Origin::internal();
         store.set(session, Sym::new("__BBMULTICONFIG"), recipe.multiconfig.as_str().into(), origin)?;
@@ -226,7 +241,7 @@ impl BuildDir {
         if !recipe.appends.is_empty() {
             store.set(session, Sym::new("__BBAPPEND"), recipe.appends.join(" ").into(), origin)?;
         }
-        Reader::new(session).recipe(store, Sym::new(&recipe.path), &recipe.appends, only)
+        Reader::new(session).recipe(store, Sym::new(&recipe.path), &recipe.appends, only, each)
     }
 }
 

@@ -1,7 +1,8 @@
 //! All recipes, on several threads.
 
-use std::sync::Mutex;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::base::BuildDir;
 use super::layers::RecipeFile;
@@ -46,45 +47,36 @@ impl BuildDir {
         options: ParseOptions,
         keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
     ) -> Vec<Outcome<T>> {
-        self.each_recipe_from(&[], chosen, options, keep)
+        let all: Vec<usize> = chosen.map_or_else(|| (0..self.recipes().len()).collect(), <[usize]>::to_vec);
+        let read = self.with_sessions(&all, options, |session, recipe| self.outcome(session, recipe, &[], &keep));
+        let missing = |recipe: usize| Outcome {
+            recipe,
+            variants: Err(Error::Worker("a reading thread ended early".into())),
+            messages: Vec::new(),
+            seen: Vec::new(),
+        };
+        read.into_iter().map(|(recipe, outcome)| outcome.unwrap_or_else(|| missing(recipe))).collect()
     }
 
-    /// The same, with other stores for configurations of some names.
-    pub(crate) fn each_recipe_from<T: Send>(
+    /// Does something for each of some recipes, on several threads. The order is that of the indices; `None` where a thread ended early.
+    pub(crate) fn with_sessions<R: Send>(
         &self,
-        instead: &[(String, Store)],
-        chosen: Option<&[usize]>,
+        chosen: &[usize],
         options: ParseOptions,
-        keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T> + Sync,
-    ) -> Vec<Outcome<T>> {
-        let all: Vec<usize> = chosen.map_or_else(|| (0..self.recipes().len()).collect(), <[usize]>::to_vec);
+        work: impl Fn(&mut Session, usize) -> R + Sync,
+    ) -> Vec<(usize, Option<R>)> {
         let next = AtomicUsize::new(0);
-        let outcomes = Mutex::new(Vec::with_capacity(all.len()));
+        let done = Mutex::new(Vec::with_capacity(chosen.len()));
         std::thread::scope(|scope| {
             let work = || {
                 let mut session = self.session(options.sign);
-                while let Some(&index) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let file = &self.recipes()[index];
-                    session.seen.clear();
-                    let other = instead.iter().find(|(name, _)| *name == file.multiconfig);
-                    let read = match other {
-                        Some((_, store)) => Self::read_recipe_from(store, &mut session, file, None),
-                        None => self.read_recipe(&mut session, file, None),
-                    };
-                    let variants = read.and_then(|variants| {
-                        variants.into_iter().map(|mut variant| keep(&mut session, file, &mut variant)).collect()
-                    });
-                    let mut messages = std::mem::take(&mut session.messages);
-                    let printed = session.take_printed();
-                    if !printed.trim().is_empty() {
-                        messages.push(Message { level: 20, text: format!("printed: {}", printed.trim()) });
-                    }
-                    let outcome = Outcome { recipe: index, variants, messages, seen: session.seen.drain().collect() };
-                    outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(outcome);
+                while let Some(&index) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = work(&mut session, index);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, Some(result)));
                 }
                 self.give_back(session);
             };
-            let threads: Vec<_> = (0..options.threads.min(all.len()).max(1))
+            let threads: Vec<_> = (0..options.threads.min(chosen.len()).max(1))
                 .filter_map(|_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok())
                 .collect();
             if threads.is_empty() {
@@ -92,18 +84,36 @@ impl BuildDir {
                 work();
             }
         });
-        let mut outcomes = outcomes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let missing = |index: &usize| Outcome {
-            recipe: *index,
-            variants: Err(Error::Worker("a reading thread ended early".into())),
-            messages: Vec::new(),
-            seen: Vec::new(),
-        };
-        if outcomes.len() < all.len() {
-            let done: std::collections::HashSet<usize> = outcomes.iter().map(|outcome| outcome.recipe).collect();
-            outcomes.extend(all.iter().filter(|index| !done.contains(index)).map(missing));
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if done.len() < chosen.len() {
+            let known: HashSet<usize> = done.iter().map(|(index, _)| *index).collect();
+            done.extend(chosen.iter().filter(|index| !known.contains(index)).map(|index| (*index, None)));
         }
-        outcomes.sort_by_key(|outcome| outcome.recipe);
-        outcomes
+        done.sort_by_key(|(index, _)| *index);
+        done
+    }
+
+    /// Reads one recipe, with other stores for configurations of some names.
+    pub(crate) fn outcome<T>(
+        &self,
+        session: &mut Session,
+        recipe: usize,
+        instead: &[(String, Store)],
+        keep: impl Fn(&mut Session, &RecipeFile, &mut Finalised) -> Result<T>,
+    ) -> Outcome<T> {
+        let file = &self.recipes()[recipe];
+        session.seen.clear();
+        let instead = instead.iter().find(|(name, _)| *name == file.multiconfig).map(|(_, store)| store);
+        let mut variants = Vec::new();
+        let read = self.each_variant(instead, session, file, None, &mut |session, mut variant| {
+            variants.push(keep(session, file, &mut variant)?);
+            Ok(())
+        });
+        let mut messages = std::mem::take(&mut session.messages);
+        let printed = session.take_printed();
+        if !printed.trim().is_empty() {
+            messages.push(Message { level: 20, text: format!("printed: {}", printed.trim()) });
+        }
+        Outcome { recipe, variants: read.map(|()| variants), messages, seen: session.seen.drain().collect() }
     }
 }

@@ -4,6 +4,7 @@ use super::files::{Reader, defer, list, text_value};
 use super::tasks::TaskTable;
 use crate::data::{Origin, Store};
 use crate::error::{Error, Result};
+use crate::python::Session;
 use crate::recipe::StoreView;
 use crate::signature::RecipeSignatures;
 use crate::{Sym, Value};
@@ -24,7 +25,8 @@ pub struct Finalised {
 }
 
 impl Reader<'_> {
-    /// Reads a recipe with its appends into a copy of the configuration, and finalises every variant of it.
+    /// Reads a recipe with its appends into a copy of the configuration, and finalises every variant of it. Each is handed over before the
+    /// next one is made: a recipe may have a hundred.
     ///
     /// `only` restricts the work to one variant.
     pub fn recipe(
@@ -33,10 +35,11 @@ impl Reader<'_> {
         file: Sym,
         appends: &[String],
         only: Option<&str>,
-    ) -> Result<Vec<Finalised>> {
+        each: &mut dyn FnMut(&mut Session, Finalised) -> Result<()>,
+    ) -> Result<()> {
         match self.read(&mut store, file, false) {
             Ok(()) => {}
-            Err(Error::Skip(reason)) => return Ok(vec![skipped(String::new(), store, reason)]),
+            Err(Error::Skip(reason)) => return each(self.session, skipped(String::new(), store, reason)),
             Err(error) => return Err(error),
         }
         for append in appends {
@@ -44,34 +47,38 @@ impl Reader<'_> {
         }
         let wanted = |variant: &str| only.is_none_or(|only| only == variant);
         let mut safe = store.copy();
-        let mut variants = vec![self.finalise(store, file, String::new())?];
-        let base = &mut variants[0].store;
+        let mut variant = self.finalise(store, file, String::new())?;
+        let base = &mut variant.store;
         let extended = base.get_text(self.session, "BBCLASSEXTEND")?.unwrap_or_default();
         let name = base.get_text(self.session, "PN")?.unwrap_or_default();
-        if !extended.trim().is_empty() {
-            safe.set(self.session, Sym::new("BBCLASSEXTEND"), extended.clone().into(), Origin::internal())?;
-            let mut seen = Vec::new();
-            for extension in extended.split_whitespace() {
-                if seen.contains(&extension) || !wanted(extension) {
-                    continue;
-                }
-                seen.push(extension);
-                let mut copy = safe.copy();
-                let class = if let Some((class, argument)) = extension.split_once(':') {
-                    let argument = argument.split(':').next().unwrap_or_default();
-                    copy.set(self.session, Sym::new("BBEXTENDCURR"), class.into(), Origin::internal())?;
-                    copy.set(self.session, Sym::new("BBEXTENDVARIANT"), argument.into(), Origin::internal())?;
-                    class
-                } else {
-                    copy.set(self.session, Sym::new("PN"), format!("{name}-{extension}").into(), Origin::internal())?;
-                    extension
-                };
-                defer(&mut copy, self.session, class, file, 0)?;
-                variants.push(self.finalise(copy, file, extension.to_owned())?);
-            }
+        if wanted("") {
+            each(self.session, variant)?;
         }
-        variants.retain(|variant| wanted(&variant.variant));
-        Ok(variants)
+        if extended.trim().is_empty() {
+            return Ok(());
+        }
+        safe.set(self.session, Sym::new("BBCLASSEXTEND"), extended.clone().into(), Origin::internal())?;
+        let mut seen = Vec::new();
+        for extension in extended.split_whitespace() {
+            if seen.contains(&extension) || !wanted(extension) {
+                continue;
+            }
+            seen.push(extension);
+            let mut copy = safe.copy();
+            let class = if let Some((class, argument)) = extension.split_once(':') {
+                let argument = argument.split(':').next().unwrap_or_default();
+                copy.set(self.session, Sym::new("BBEXTENDCURR"), class.into(), Origin::internal())?;
+                copy.set(self.session, Sym::new("BBEXTENDVARIANT"), argument.into(), Origin::internal())?;
+                class
+            } else {
+                copy.set(self.session, Sym::new("PN"), format!("{name}-{extension}").into(), Origin::internal())?;
+                extension
+            };
+            defer(&mut copy, self.session, class, file, 0)?;
+            let variant = self.finalise(copy, file, extension.to_owned())?;
+            each(self.session, variant)?;
+        }
+        Ok(())
     }
 
     fn finalise(&mut self, mut store: Store, file: Sym, variant: String) -> Result<Finalised> {

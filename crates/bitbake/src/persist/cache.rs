@@ -1,5 +1,6 @@
 //! The recipes that are known, and whether they still are what they were.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::entry::Entry;
 use super::fact::{Answer, Environment, Fact, Look, Places};
 use super::file::{self, Stored};
 use super::fingerprint::{Fingerprint, setting_key};
+use super::recorder::Noted;
 use super::seen::{Kind, Seen};
 use crate::config::RecipeFile;
 use crate::python::Message;
@@ -25,6 +27,19 @@ pub struct CacheOptions {
     pub directory: PathBuf,
     /// Names this program, down to its build: what another one kept is not believed.
     pub program: String,
+}
+
+impl CacheOptions {
+    /// Whether nothing is kept there.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut kept = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        !kept.any(|entry| is_kept(&entry.file_name()))
+    }
+}
+
+/// Whether a file of that name holds recipes.
+fn is_kept(name: &OsStr) -> bool {
+    name.to_string_lossy().starts_with("recipes-")
 }
 
 /// One recipe that is known.
@@ -74,7 +89,7 @@ impl Cache {
             Err(why) => (None, Some(format!("{} is left aside: {why}", path.display()))),
         };
         let program = options.program.clone();
-        let fits = |stored: &Stored| stored.program == program && stored.configuration == configuration.whole;
+        let fits = |stored: &file::Owned| stored.program == program && stored.configuration == configuration.whole;
         let Stored { facts, common, entries, .. } = stored.filter(fits).unwrap_or_default();
         let index = facts.iter().zip(0..).map(|(fact, at)| (fact.seen(), at)).collect();
         let unpacked = in_parallel(&entries, threads, |entry, &mut ()| entry.infos());
@@ -154,6 +169,7 @@ impl Cache {
         infos: Vec<Arc<RecipeInfo>>,
         seen: &[Seen],
         shared: &Shared,
+        noted: &Noted,
     ) -> Option<&'static str> {
         if let Some(fickle) = seen.iter().find(|seen| seen.kind == Kind::Fickle) {
             self.remove(&entry.file);
@@ -165,7 +181,7 @@ impl Cache {
             |name: crate::Sym| (name, self.configuration.settings.get(&setting_key(of, name.as_str())).copied());
         entry.settings = Self::settings_in(seen).map(setting).collect();
         for seen in seen.iter().filter(|seen| seen.kind != Kind::Setting) {
-            let fact = self.fact(*seen, shared);
+            let fact = self.fact(*seen, shared, noted);
             // A module is loaded once, by whichever recipe comes first, and used by any.
             let module = seen.kind == Kind::Opened && crate::metadata::is_kind(seen.what.as_str(), "py");
             let list = if module { &mut self.common } else { &mut entry.facts };
@@ -179,8 +195,19 @@ impl Cache {
         None
     }
 
-    fn fact(&mut self, seen: Seen, shared: &Shared) -> u32 {
-        let fact = || Fact::record(seen, self.began, &self.environment, |path| shared.content(path));
+    /// Whether a question and its answer are known.
+    pub(super) fn knows(&self, seen: Seen) -> bool {
+        self.index.contains_key(&seen)
+    }
+
+    /// Looks for what was seen by a reading that began with this cache.
+    pub(super) fn record(&self, seen: Seen) -> Fact {
+        Fact::record(seen, self.began, &self.environment, |_| None)
+    }
+
+    fn fact(&mut self, seen: Seen, shared: &Shared, noted: &Noted) -> u32 {
+        let record = || Fact::record(seen, self.began, &self.environment, |path| shared.content(path));
+        let fact = || noted.get(&seen).cloned().unwrap_or_else(record);
         if let Some(&at) = self.index.get(&seen) {
             let known = &self.facts[at as usize];
             // Each reading may have seen another state of a file that is being edited: then nobody knows.
@@ -256,14 +283,14 @@ impl Cache {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
-        let mut entries: Vec<&Known> = self.recipes.values().collect();
-        entries.sort_unstable_by_key(|known| key(&known.entry.file));
+        let mut entries: Vec<&Entry> = self.recipes.values().map(|known| &known.entry).collect();
+        entries.sort_unstable_by(|a, b| (&a.file.multiconfig, &a.file.path).cmp(&(&b.file.multiconfig, &b.file.path)));
         let stored = Stored {
-            program: self.program.clone(),
+            program: self.program.as_str(),
             configuration: self.configuration.whole,
-            facts: self.facts.clone(),
-            common: self.common.clone(),
-            entries: entries.into_iter().map(|known| known.entry.clone()).collect(),
+            facts: self.facts.as_slice(),
+            common: self.common.as_slice(),
+            entries,
         };
         if let Err(error) = file::write(&self.path, &stored) {
             return Some(format!("cannot keep what was read in {}: {error}", self.path.display()));
@@ -278,7 +305,7 @@ fn tidy(path: &Path) {
     let Some(directory) = path.parent() else { return };
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut others: Vec<_> = entries
-        .filter(|entry| entry.path() != path && entry.file_name().to_string_lossy().starts_with("recipes-"))
+        .filter(|entry| entry.path() != path && is_kept(&entry.file_name()))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     others.sort_unstable();

@@ -28,8 +28,8 @@ pub(crate) struct Entry {
     pub(crate) messages: Vec<(i64, String)>,
     /// Its variants, packed.
     infos: Vec<u8>,
-    /// A row of each variant, packed.
-    rows: Vec<u8>,
+    /// A row of each variant, packed, if somebody asked for them.
+    rows: Option<Vec<u8>>,
 }
 
 fn pack<T: Serialize>(value: &T) -> Option<Vec<u8>> {
@@ -47,11 +47,15 @@ impl Entry {
     pub(crate) fn new(
         file: RecipeFile,
         infos: &[Arc<RecipeInfo>],
-        rows: &[String],
+        rows: Option<&Vec<String>>,
         messages: Vec<(i64, String)>,
     ) -> Option<Self> {
-        let (infos, rows) = (pack(&infos)?, pack(&rows)?);
-        Some(Self { file, facts: Vec::new(), settings: Vec::new(), messages, infos, rows })
+        let infos = pack(&infos)?;
+        let rows = rows.map(pack);
+        if rows == Some(None) {
+            return None;
+        }
+        Some(Self { file, facts: Vec::new(), settings: Vec::new(), messages, infos, rows: rows.flatten() })
     }
 
     pub(crate) fn infos(&self) -> Option<Vec<Arc<RecipeInfo>>> {
@@ -59,11 +63,6 @@ impl Entry {
     }
 
     pub(crate) fn rows(&self) -> Option<Vec<String>> {
-        unpack(&self.rows)
-    }
-
-    /// Whether another reading of the same recipe came to the same.
-    pub(crate) fn same_outcome(&self, other: &Self) -> bool {
-        (&self.infos, &self.rows, &self.messages) == (&other.infos, &other.rows, &other.messages)
+        unpack(self.rows.as_ref()?)
     }
 }

@@ -16,10 +16,12 @@ mod entry;
 mod fact;
 mod file;
 mod fingerprint;
+mod recorder;
 mod seen;
 
 pub use cache::{Cache, CacheOptions};
 pub(crate) use entry::Entry;
 pub(crate) use fact::{Environment, Fact, Look, Places, type_of};
 pub(crate) use fingerprint::{Fingerprint, library_files, mark_fleeting};
+pub(crate) use recorder::Recorder;
 pub use seen::{Kind, Seen};

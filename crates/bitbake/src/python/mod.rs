@@ -7,6 +7,7 @@
 
 mod calls;
 mod conversation;
+mod library;
 mod local;
 mod marshal;
 mod memo;
@@ -21,3 +22,4 @@ pub(crate) use native::Programs;
 pub use runtime::Runtime;
 pub use session::{Evaluations, Handler, LibraryFunction, Message, Session};
 pub use worker::Launch;
+pub(crate) use worker::Waiting;

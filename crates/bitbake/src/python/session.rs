@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::conversation::{Code, Conversation};
+use super::library::Module;
 use super::native;
 use super::worker::{Launch, Worker};
 use crate::data::{Evaluate, Store};
@@ -95,6 +96,11 @@ impl Session {
             evaluations: Evaluations::default(),
             check_native: false,
         }
+    }
+
+    /// Starts the Python of so many sessions that will share what this one shares.
+    pub(crate) fn start_ahead(&self, count: usize) {
+        self.shared.waiting.start(&self.launch, count);
     }
 
     /// A session for another thread, with the same libraries.
@@ -189,7 +195,40 @@ impl Session {
         ];
         let found = self.request(request, &format!("addpylib {directory} {namespace}"))?;
         let Value::List(rows) = found else { return Ok(Vec::new()) };
-        Ok(rows.iter().filter_map(library_function).collect())
+        self.describe(&rows)
+    }
+
+    /// Library functions, with their source texts: from their files, or else as Python finds them.
+    fn describe(&mut self, rows: &[Value]) -> Result<Vec<LibraryFunction>> {
+        let mut modules: FxHashMap<String, Option<Module>> = FxHashMap::default();
+        let mut functions: Vec<LibraryFunction> = Vec::with_capacity(rows.len());
+        let mut unknown = Vec::new();
+        for row in rows {
+            let Some((mut function, place)) = library_function(row) else { continue };
+            match place.and_then(|place| place.source(&mut modules)) {
+                Some((source, line)) => (function.source, function.line) = (source, line),
+                None => unknown.push(functions.len()),
+            }
+            functions.push(function);
+        }
+        if unknown.is_empty() {
+            return Ok(functions);
+        }
+        let names = unknown.iter().map(|at| Value::Str(Arc::clone(&functions[*at].name))).collect();
+        let sources = self.request(vec!["sources".into(), Value::List(Arc::new(names))], "addpylib")?;
+        let Value::List(sources) = sources else { return Ok(Vec::new()) };
+        let mut without = FxHashSet::default();
+        for (at, source) in unknown.into_iter().zip(sources.iter()) {
+            let function = &mut functions[at];
+            match source_and_line(source) {
+                Some((source, line)) => (function.source, function.line) = (source, line),
+                None => {
+                    without.insert(Arc::clone(&function.name));
+                }
+            }
+        }
+        functions.retain(|function| !without.contains(&function.name));
+        Ok(functions)
     }
 
     /// What a library function's own inspection finds in a call of it: variable → words, and functions called.
@@ -274,7 +313,8 @@ impl Session {
 
     pub(super) fn worker(&mut self) -> Result<()> {
         if self.worker.is_none() {
-            self.worker = Some(Worker::start(&self.launch)?);
+            let waiting = self.shared.waiting.take();
+            self.worker = Some(waiting.map_or_else(|| Worker::start(&self.launch), Ok)?);
             self.known.clear();
             self.known_from = None;
             for library in self.libraries.clone() {
@@ -360,25 +400,58 @@ pub struct Handler {
     pub mask: Vec<String>,
 }
 
-fn library_function(row: &Value) -> Option<LibraryFunction> {
+/// Where Python says that a source text is.
+struct Place {
+    file: Text,
+    /// The line of a function; 0 for a class.
+    line: usize,
+    class: Text,
+}
+
+impl Place {
+    fn of(parts: &[Value]) -> Option<Self> {
+        let [Value::Str(file), Value::Int(line), Value::Str(class)] = parts else { return None };
+        Some(Self { file: Arc::clone(file), line: usize::try_from(*line).ok()?, class: Arc::clone(class) })
+    }
+
+    /// The text there, and the line it begins at.
+    fn source(&self, modules: &mut FxHashMap<String, Option<Module>>) -> Option<(Text, u32)> {
+        let read = || std::fs::read_to_string(&*self.file).ok().and_then(|text| Module::of(&text));
+        let module = modules.entry(self.file.to_string()).or_insert_with(read).as_ref()?;
+        let (source, line) = match self.line {
+            0 => module.class(&self.class)?,
+            line => (module.function(line)?, line),
+        };
+        Some((source.into(), u32::try_from(line).ok()?))
+    }
+}
+
+fn source_and_line(value: &Value) -> Option<(Text, u32)> {
+    let Value::Tuple(parts) = value else { return None };
+    let [Value::Str(source), Value::Int(line)] = parts.as_slice() else { return None };
+    Some((Arc::clone(source), u32::try_from(*line).ok()?))
+}
+
+fn library_function(row: &Value) -> Option<(LibraryFunction, Option<Place>)> {
     let Value::Tuple(parts) = row else { return None };
-    let [Value::Str(name), Value::Str(source), Value::Int(line), vardeps, vardepsexclude, Value::Bool(visits)] =
-        parts.as_slice()
-    else {
-        return None;
-    };
+    let [Value::Str(name), place, vardeps, vardepsexclude, Value::Bool(visits)] = parts.as_slice() else { return None };
     let names = |value: &Value| match value {
         Value::List(names) => names.iter().filter_map(Value::as_str).map(Sym::new).collect(),
         _ => Vec::new(),
     };
-    Some(LibraryFunction {
+    let function = LibraryFunction {
         name: Arc::clone(name),
-        source: Arc::clone(source),
-        line: u32::try_from(*line).ok()?,
+        source: Text::default(),
+        line: 0,
         vardeps: names(vardeps),
         vardepsexclude: names(vardepsexclude),
         visits: *visits,
-    })
+    };
+    let place = match place {
+        Value::Tuple(parts) => Place::of(parts),
+        _ => None,
+    };
+    Some((function, place))
 }
 
 pub(super) fn raised(parts: &[Value], what: &str) -> Error {

@@ -44,6 +44,26 @@ pub(super) struct Worker {
     printed: Arc<Mutex<String>>,
 }
 
+/// Workers that were started before anybody needs them: starting takes a Python longer than most of what it is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Mutex<Vec<Worker>>);
+
+impl Waiting {
+    /// Starts so many workers and does not wait for them. One that cannot be started is missed by whoever needs it.
+    pub(super) fn start(&self, launch: &Launch, count: usize) {
+        self.0.lock().extend((0..count).map_while(|_| Worker::start(launch).ok()));
+    }
+
+    pub(super) fn take(&self) -> Option<Worker> {
+        self.0.lock().pop()
+    }
+
+    /// Ends all that nobody took.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
 /// Of what code prints, so many bytes are kept between two looks.
 const PRINTED: usize = 64 << 10;
 

@@ -1,9 +1,10 @@
 //! What the command line shows of a build directory: errors with their excerpts, graphs, hashes.
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
-//! `targets` (task graphs and hashes),
+//! `anew` (reading recipes, and what is kept of them), `targets` (task graphs and hashes),
 //! `hashing` (hashes, and files of them), `stamps` (signature files), `survey` (layers, versions, providers, lint).
 
+mod anew;
 mod finding;
 mod hashing;
 mod live;
@@ -12,7 +13,7 @@ mod stamps;
 mod survey;
 mod targets;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,16 +26,15 @@ pub use stamps::{read_signature, signature_of, write_signature};
 pub use survey::{Version, lint, versions};
 pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
-use crate::config::{BuildDir, Options, Outcome, ParseOptions, Pattern, RecipeFile};
-use crate::data::Store;
+use crate::Result;
+use crate::config::{BuildDir, Options, Pattern};
 use crate::metadata::normal;
 use crate::persist::{
-    Cache, CacheOptions, Entry, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, library_files, mark_fleeting,
+    Cache, CacheOptions, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, library_files, mark_fleeting,
 };
-use crate::python::Message;
-use crate::recipe::{RecipeInfo, recipe_row, split_multiconfig};
+use crate::recipe::{RecipeInfo, split_multiconfig};
 use crate::signature::FileChecksums;
-use crate::{Result, Sym, Value};
+use anew::{CLOCKS, OneRecipe, known};
 
 /// An opened build directory.
 pub struct Workbench {
@@ -98,7 +98,11 @@ pub fn find_build_dir(start: &Path) -> PathBuf {
 impl Workbench {
     /// Reads the configuration of a build directory; recipes will be read by that many threads.
     pub fn open(options: &Options, threads: usize) -> Result<Self> {
-        let mut dir = BuildDir::open(options)?;
+        Self::open_for(options, threads, 1)
+    }
+
+    fn open_for(options: &Options, threads: usize, pythons: usize) -> Result<Self> {
+        let mut dir = BuildDir::open_for(options, pythons)?;
         let messages = std::mem::take(&mut dir.session.messages);
         let findings = messages.iter().map(|message| Finding::logged(message, None)).collect();
         Ok(Self { dir, findings, threads: threads.max(1), cache: None, facts: Vec::new() })
@@ -144,7 +148,9 @@ impl Workbench {
     /// Reads the configuration, and what is known of recipes from earlier runs.
     pub fn open_with_cache(options: &Options, threads: usize, cache: &CacheOptions) -> Result<Self> {
         let began = buildnet_digest::stat::now_ns();
-        let mut bench = Self::open(options, threads)?;
+        // Where nothing is kept, every thread will read recipes, and need Python.
+        let pythons = if cache.is_empty() { threads } else { 1 };
+        let mut bench = Self::open_for(options, threads, pythons)?;
         let environment: Environment = options.environment.iter().cloned().collect();
         let record =
             |seen: &Seen| Fact::record(*seen, began, &environment, |path| bench.dir.session.shared.content(path));
@@ -174,7 +180,7 @@ impl Workbench {
         let mut reading = Reading::default();
         let results = match &self.cache {
             Some(cache) => self.read_what_is_new(&mut cache.lock(), wanted, &mut reading),
-            None => self.read_anew(&[], wanted.recipes.as_deref(), wanted.sign, wanted.rows),
+            None => self.read_anew(wanted),
         };
         let mut told = HashSet::new();
         for (index, result) in results {
@@ -201,29 +207,6 @@ impl Workbench {
         reading
     }
 
-    /// Reads recipes without regard to what is known.
-    fn read_anew(
-        &self,
-        instead: &[(String, Store)],
-        chosen: Option<&[usize]>,
-        sign: bool,
-        rows: bool,
-    ) -> Vec<(usize, OneRecipe)> {
-        let options = ParseOptions { threads: self.threads, sign };
-        let outcomes = self.dir.each_recipe_from(instead, chosen, options, |session, file, variant| {
-            let row = if rows { Some(recipe_row(session, file, variant)?.to_string()) } else { None };
-            Ok((Arc::new(RecipeInfo::of(session, file, variant)?), row))
-        });
-        let one = |outcome: Outcome<(Arc<RecipeInfo>, Option<String>)>| {
-            let variants = outcome.variants.map(|variants| {
-                let (infos, rows): (Vec<_>, Vec<_>) = variants.into_iter().unzip();
-                (infos, rows.into_iter().flatten().collect())
-            });
-            (outcome.recipe, OneRecipe { variants, messages: outcome.messages, seen: outcome.seen, cached: false })
-        };
-        outcomes.into_iter().map(one).collect()
-    }
-
     /// Reads the recipes that are not known, and keeps what they come to.
     fn read_what_is_new(&self, cache: &mut Cache, wanted: &Wanted, reading: &mut Reading) -> Vec<(usize, OneRecipe)> {
         let files = self.dir.recipes();
@@ -237,66 +220,13 @@ impl Workbench {
             }
         }
         if !unknown.is_empty() {
-            let new = self.read_anew(&[], Some(&unknown), true, true);
-            let fickle = self.keep(cache, &new);
+            let (new, fickle) = self.read_and_keep(cache, &unknown, wanted.rows);
             reading.findings.extend(fickle.map(Finding::note));
             results.extend(new);
             results.sort_unstable_by_key(|(index, _)| *index);
         }
-        if !wanted.rows {
-            results.iter_mut().filter_map(|(_, one)| one.variants.as_mut().ok()).for_each(|(_, rows)| rows.clear());
-        }
         reading.findings.extend(cache.save().map(Finding::note));
         results
-    }
-
-    /// Keeps what recipes came to. The text names those that cannot be kept.
-    fn keep(&self, cache: &mut Cache, new: &[(usize, OneRecipe)]) -> Option<String> {
-        let timeless = self.timeless(new);
-        let mut fickle = Vec::new();
-        for (index, one) in new {
-            let file = &self.dir.recipes()[*index];
-            let (Some(entry), Ok((infos, _))) = (one.entry(file), &one.variants) else {
-                cache.remove(file);
-                continue;
-            };
-            let ignores = |seen: &&Seen| !(timeless.contains(index) && is_clock(seen));
-            let seen: Vec<Seen> = one.seen.iter().filter(ignores).copied().collect();
-            if let Some(why) = cache.put(entry, infos.clone(), &seen, &self.dir.session.shared) {
-                fickle.push(format!("{} ({why})", file.path));
-            }
-        }
-        (!fickle.is_empty()).then(|| format!("read every time: {}", fickle.join(", ")))
-    }
-
-    /// Those of the recipes that saw the date or the time of day, and would be the same at another. Images name their files by them,
-    /// and then do not let it count; to tell, they are read again at a time that is far away.
-    fn timeless(&self, new: &[(usize, OneRecipe)]) -> HashSet<usize> {
-        let saw = |one: &OneRecipe| one.variants.is_ok() && one.seen.iter().any(is_clock);
-        let chosen: Vec<usize> = new.iter().filter(|(_, one)| saw(one)).map(|(index, _)| *index).collect();
-        if chosen.is_empty() {
-            return HashSet::new();
-        }
-        let other = |digit: char| digit.to_digit(10).and_then(|d| char::from_digit(9 - d, 10)).unwrap_or(digit);
-        let far_away = |(name, store): (&str, &Store)| {
-            let mut store = store.copy();
-            for clock in CLOCKS.into_iter().filter_map(Sym::find) {
-                if let Some(Value::Str(now)) = store.variable(clock).and_then(|clock| clock.content.clone()) {
-                    let then: String = now.chars().map(other).collect();
-                    store.edit(clock).content = Some(Value::from(then.as_str()));
-                }
-            }
-            (name.to_owned(), store)
-        };
-        let configurations: Vec<(String, Store)> = self.dir.configurations().map(far_away).collect();
-        let again = self.read_anew(&configurations, Some(&chosen), true, true);
-        let first: HashMap<usize, &OneRecipe> = new.iter().map(|(index, one)| (*index, one)).collect();
-        let same = |(index, other): &(usize, OneRecipe)| {
-            let file = &self.dir.recipes()[*index];
-            let entries = first.get(index).and_then(|one| Some((one.entry(file)?, other.entry(file)?)));
-            entries.is_some_and(|(one, other)| one.same_outcome(&other))
-        };
-        again.iter().filter(|one| same(one)).map(|(index, _)| *index).collect()
     }
 }
 
@@ -418,34 +348,4 @@ fn told_changes(changed: &[Seen]) -> Option<String> {
     let shown = paths.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     let more = if paths.len() > 10 { format!(" and {} more", paths.len() - 10) } else { String::new() };
     (!paths.is_empty()).then(|| format!("changed since recipes were read: {shown}{more}"))
-}
-
-/// Variables of openembedded-core that say when the configuration was read.
-const CLOCKS: [&str; 2] = ["DATE", "TIME"];
-
-fn is_clock(seen: &Seen) -> bool {
-    seen.kind == Kind::Setting && CLOCKS.contains(&seen.what.as_str())
-}
-
-/// What came of one recipe.
-struct OneRecipe {
-    variants: Result<(Vec<Arc<RecipeInfo>>, Vec<String>)>,
-    messages: Vec<Message>,
-    seen: Vec<Seen>,
-    cached: bool,
-}
-
-impl OneRecipe {
-    /// What is kept of it, but for what it depends on.
-    fn entry(&self, file: &RecipeFile) -> Option<Entry> {
-        let (infos, rows) = self.variants.as_ref().ok()?;
-        let messages = self.messages.iter().map(|message| (message.level, message.text.clone())).collect();
-        Entry::new(file.clone(), infos, rows, messages)
-    }
-}
-
-fn known(cache: &Cache, file: &RecipeFile, rows: bool) -> Option<OneRecipe> {
-    let (infos, messages) = cache.get(file)?;
-    let rows = if rows { cache.rows(file)? } else { Vec::new() };
-    Some(OneRecipe { variants: Ok((infos.to_vec(), rows)), messages, seen: Vec::new(), cached: true })
 }

@@ -31,7 +31,7 @@ struct Compiler {
 
 /// The last function that a text defines, if nothing in the text is beyond programs.
 pub(super) fn function(text: &str) -> Option<Function> {
-    if text.len() > LONGEST || !is_flat(text) {
+    if text.len() > LONGEST || !is_flat(text, DEEPEST) {
         return None;
     }
     let parsed = parse_module(text).ok()?;
@@ -41,7 +41,7 @@ pub(super) fn function(text: &str) -> Option<Function> {
 
 /// An expression, as the body of a function that takes `d`.
 pub(super) fn expression(text: &str) -> Option<Function> {
-    if text.len() > LONGEST || !is_flat(text) {
+    if text.len() > LONGEST || !is_flat(text, DEEPEST) {
         return None;
     }
     let parsed = parse_expression(text.trim()).ok()?;
@@ -64,7 +64,7 @@ fn compiler() -> Compiler {
 }
 
 /// Whether brackets, blocks and prefix operators nest so little that the parser's stack is sure to hold them.
-fn is_flat(text: &str) -> bool {
+pub(in crate::python) fn is_flat(text: &str, deepest: usize) -> bool {
     let mut depth = 0usize;
     let mut run = 0usize;
     for byte in text.bytes() {
@@ -75,7 +75,7 @@ fn is_flat(text: &str) -> bool {
         }
         run = if b"-+~ \t".contains(&byte) { run + 1 } else { 0 };
         // Brackets in texts count, too: what is left to Python for that is right all the same.
-        if depth > DEEPEST || run > 4 * DEEPEST {
+        if depth > deepest || run > 4 * DEEPEST {
             return false;
         }
     }
@@ -540,7 +540,7 @@ fn dotted(expr: &Expr) -> Option<Text> {
 
 /// The value of a name in a module that is assigned once, at the top, to a constant.
 pub(super) fn module_constant(text: &str, name: &str) -> Option<Value> {
-    if text.len() > LONGEST || !is_flat(text) {
+    if text.len() > LONGEST || !is_flat(text, DEEPEST) {
         return None;
     }
     let parsed = parse_module(text).ok()?;

@@ -21,6 +21,7 @@ mod uri;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+pub(super) use compile::is_flat;
 use licenses::Licenses;
 use object::{Closure, Object};
 use parking_lot::RwLock;
