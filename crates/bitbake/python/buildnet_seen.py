@@ -20,7 +20,7 @@ import time
 _seen = {}
 _own = ()
 _expected = False
-_blind = False
+_watching = False
 
 # Git's commands that only tell: they may be asked again to see whether they still say the same.
 _TELLING = {"describe", "diff", "log", "ls-files", "merge-base", "remote", "rev-list", "rev-parse", "show", "status", "symbolic-ref"}
@@ -48,8 +48,6 @@ def take():
     """What was noted since the last look."""
     global _seen
     seen, _seen = _seen, {}
-    if _blind:
-        seen[("x", "a Python that does not tell what it opens", "")] = None
     return list(seen)
 
 
@@ -216,6 +214,103 @@ def _hook(event, args):
 
 
 _PROGRAMS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "socket.connect"}
+
+
+def _telling(function, event, told):
+    """The function, telling first what Python itself tells where it has audit events."""
+
+    def telling(*args, **kwargs):
+        if _watching:
+            _hook(event, told(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    telling.__name__ = getattr(function, "__name__", event)
+    return telling
+
+
+class _Plain:
+    """A function that stays one where a class holds it, as those do that are built in."""
+
+    def __init__(self, function):
+        self._function = function
+        self.__name__ = function.__name__
+
+    def __call__(self, *args, **kwargs):
+        return self._function(*args, **kwargs)
+
+
+def _told_open(file, mode="r", *args, **kwargs):
+    return (file, mode, 0)
+
+
+def _told_os_open(path, flags, mode=0o777, *, dir_fd=None):
+    # What is relative to an open directory is not known by its name.
+    return (path, "w", flags) if dir_fd is not None else (path, None, flags)
+
+
+def _told_path(path=None):
+    return (path,)
+
+
+def _told_program(*args, **kwargs):
+    return (args[0] if args else kwargs,)
+
+
+def tell():
+    """Has a Python without audit events tell of the same. Modules keep what they find: this comes before they are imported."""
+    import builtins
+    import importlib._bootstrap_external as importing
+    import io
+    import posix
+
+    if hasattr(sys, "addaudithook"):
+        return
+    builtins.open = io.open = _Plain(_telling(builtins.open, "open", _told_open))
+    names = [("open", "open", _told_os_open), ("listdir", "os.listdir", _told_path), ("scandir", "os.scandir", _told_path)]
+    for name in ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve"):
+        event = "os.exec" if name.startswith("exec") else "os.posix_spawn" if name.startswith("posix") else "os." + name
+        names.append((name, event, _told_program))
+    for name, event, told in names:
+        if hasattr(os, name):
+            telling = _Plain(_telling(getattr(os, name), event, told))
+            setattr(os, name, telling)
+            setattr(posix, name, telling)
+
+    class FileIO(io.FileIO):
+        def __init__(self, file, mode="r", *args, **kwargs):
+            if _watching:
+                _hook("open", (file, mode, 0))
+            super().__init__(file, mode, *args, **kwargs)
+
+    io.FileIO = FileIO
+    loader, finder = importing.FileLoader, importing.FileFinder
+    loader.get_data = _telling(loader.get_data, "open", lambda self, path: (path, "r", 0))
+    finder._fill_cache = _telling(finder._fill_cache, "os.listdir", lambda self: (self.path or None,))
+
+
+def _tell_late():
+    """The same for modules that cannot be imported before the rest."""
+    import socket
+    import subprocess
+
+    subprocess.Popen.__init__ = _telling(
+        subprocess.Popen.__init__, "subprocess.Popen", lambda self, *args, **kwargs: _told_program(*args, **kwargs)
+    )
+
+    class Socket(socket.socket):
+        def connect(self, address):
+            if _watching:
+                _hook("socket.connect", (address,))
+            return super().connect(address)
+
+        def connect_ex(self, address):
+            if _watching:
+                _hook("socket.connect", (address,))
+            return super().connect_ex(address)
+
+    socket.socket = Socket
+
+
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -244,7 +339,7 @@ def modules():
 
 def watch(own):
     """Begins to note. What lies below one of the directories `own` belongs to the runtime and does not change."""
-    global _own, _blind
+    global _own, _watching
     library = posixpath.dirname(os.__file__)
     _own = tuple(posixpath.join(place, "") for place in [library, _realpath(library)] + [p for p in own if p]) + ("/dev/",)
     for module in (posixpath, genericpath):
@@ -263,4 +358,5 @@ def watch(own):
     if hasattr(sys, "addaudithook"):
         sys.addaudithook(_hook)
     else:
-        _blind = True
+        _tell_late()
+    _watching = True

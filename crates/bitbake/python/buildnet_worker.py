@@ -25,6 +25,9 @@ def main():
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
+    import buildnet_seen
+
+    buildnet_seen.tell()
     import buildnet_bridge
 
     buildnet_bridge.connect(reader, writer)
@@ -39,8 +42,6 @@ def main():
     import bb.process
     import bb.siggen
     import bb.utils
-
-    import buildnet_seen
 
     buildnet_seen.watch(sys.argv[1:])
     sys.dont_write_bytecode = True

@@ -338,3 +338,79 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_time_matters_to_those_that_let_it_count() {
+    let Some(place) = Place::new() else { return };
+    place.append("build/conf/bblayers.conf", "TIME := \"${@str(__import__('time').time_ns())}\"\n");
+    place.append(
+        "layer/recipes-a/probe/probe_1.bb",
+        "NAME = \"at-${TIME}\"\nNAME[vardepsexclude] = \"TIME\"\nFIRST := \"${@d.getVar('NAME')[0]}\"\n\
+         do_probe:append() {\n    echo ${NAME} ${FIRST}\n}\n",
+    );
+    let first = place.again();
+    assert_eq!(first.parsed, first.files);
+    assert_eq!(place.again().parsed, 0, "the file's name is no part of any hash");
+    place.write(
+        "layer/recipes-a/probe/timed_1.bb",
+        "FIRST := \"${@d.getVar('TIME')[-9]}\"\ndo_probe() {\n    echo ${FIRST}\n}\naddtask probe\n",
+    );
+    assert_eq!(place.again().parsed, 1);
+    let answer = place.again();
+    assert_eq!(answer.parsed, 1, "it is another one each time: {:?}", answer.findings);
+}
+
+#[test]
+fn rows_are_made_when_they_are_asked_for() {
+    let Some(place) = Place::new() else { return };
+    let asked = |rows| {
+        let bench = Workbench::open_with_cache(&place.options(), 2, &place.cache()).expect("the layer can be read");
+        answer(&bench, &Question::Parse { rows }, false)
+    };
+    assert_eq!(asked(false).rows, None);
+    assert_eq!(asked(false).parsed, 0);
+    let first = asked(true);
+    assert_eq!(first.parsed, first.files, "no row is there yet");
+    same(&first, &place.fresh());
+    let second = asked(true);
+    assert_eq!(second.parsed, 0);
+    same(&second, &first);
+}
+
+#[test]
+fn a_python_without_audit_events_tells_what_it_looks_at() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let Some(mut place) = Place::new() else { return };
+    place.write(
+        "silent.py",
+        "import runpy, sys\ndel sys.addaudithook\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name=\"__main__\")\n",
+    );
+    let script = format!("#!/bin/sh\nexec {} {} \"$@\"\n", place.python.display(), place.path("silent.py").display());
+    place.write("silent", &script);
+    fs::set_permissions(place.path("silent"), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let note = place.path("note.txt");
+    place.write("note.txt", "one");
+    place.write("notes/a", "");
+    place.write(
+        "layer/recipes-a/probe/reader_1.bb",
+        &format!(
+            "LICENSE = \"${{@open('{}').read()}}\"\nSRC_URI = \"${{@' '.join(sorted(os.listdir('{}')))}}\"\n",
+            note.display(),
+            place.path("notes").display()
+        ),
+    );
+    std::thread::sleep(Duration::from_millis(60));
+    let loud = place.again();
+    place.python = place.path("silent");
+    let first = place.again();
+    same(&first, &loud);
+    let second = place.again();
+    assert_eq!(second.parsed, 0, "{:?}", second.findings);
+    for (path, text) in [("note.txt", "two"), ("notes/b", ""), ("layer/recipes-a/probe/flag", "")] {
+        place.write(path, text);
+        let answer = place.again();
+        same(&answer, &place.fresh());
+        assert_eq!(answer.parsed, 1, "{path}: {:?}", answer.findings);
+    }
+}
