@@ -1,4 +1,4 @@
-//! Two functions of the runtime's `bb.fetch2` that every recipe calls: for local files, downloads, and git repositories whose
+//! Two functions of the runtime's `bb.fetch2` that every recipe calls: for local files, downloads, crates, and git repositories whose
 //! revision is given. What they ask and write is what `bb/fetch2/__init__.py` does, in the same order.
 
 use super::Stop;
@@ -75,6 +75,10 @@ impl Machine<'_> {
                     if !name.is_empty() {
                         self.text_of(store, "DL_DIR")?;
                     }
+                }
+                // The file is named after the crate.
+                "crate" if uri.path.trim_matches('/').contains('/') => {
+                    self.text_of(store, "DL_DIR")?;
                 }
                 _ => return Err(Stop::Python),
             }
