@@ -26,18 +26,10 @@ impl CacheService {
 
     /// Those of the digests whose blobs are not in the store.
     pub(crate) async fn missing(&self, digests: Vec<Digest>) -> Result<Vec<Digest>, CacheError> {
-        if self.store().all_cached(&digests) {
-            return Ok(Vec::new());
+        if let Some(missing) = self.store().find_missing_at_cached(digests.iter().copied()) {
+            return Ok(missing.into_iter().map(|position| digests[position]).collect());
         }
         self.run(move |service| Ok(service.store().find_missing(&digests)?)).await
-    }
-
-    /// The same as positions in the list.
-    pub(crate) async fn missing_at(&self, digests: Vec<Digest>) -> Result<Vec<usize>, CacheError> {
-        if self.store().all_cached(&digests) {
-            return Ok(Vec::new());
-        }
-        self.run(move |service| Ok(service.store().find_missing_at(&digests)?)).await
     }
 
     /// Stores blobs; a result for each.

@@ -29,6 +29,9 @@ pub struct Limits {
     pub max_batch_bytes: u64,
     /// Largest message that is taken, in bytes.
     pub max_message_bytes: usize,
+    /// Bytes of all gRPC messages that are being received or dealt with. A request whose message has no room waits, for at
+    /// most `idle`; then it is told to come again later.
+    pub max_receiving_bytes: usize,
     /// Requests served at once; further ones are told to come again later.
     pub max_in_flight: usize,
     /// A client that sends nothing for this long in mid-request is dropped.
@@ -50,6 +53,7 @@ impl Default for Limits {
             max_blob_bytes: 32 << 30,
             max_batch_bytes: (4 << 20) - (64 << 10),
             max_message_bytes: 8 << 20,
+            max_receiving_bytes: 256 << 20,
             max_in_flight: 1024,
             idle: Duration::from_mins(1),
             min_rate: 4 << 10,
@@ -204,7 +208,7 @@ impl CacheService {
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
         let mut origins = options.origins.clone();
         origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
-        let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
+        let slots = Slots::new(&options.limits);
         let inner = Inner {
             fetcher: Fetcher::new(origins),
             store,
@@ -279,6 +283,11 @@ impl CacheService {
     /// Slots of requests served at once.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
         self.inner.slots.free()
+    }
+
+    /// Bytes of all gRPC messages that are being received or dealt with.
+    pub fn receiving(&self) -> usize {
+        self.inner.slots.receiving()
     }
 
     /// The requests in flight.

@@ -43,6 +43,19 @@ pub(crate) struct FieldViolation {
     pub(crate) description: String,
 }
 
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) retry_delay: Option<prost_types::Duration>,
+}
+
+/// Too much at once: the client may try again a little later.
+pub(crate) fn come_again(message: &str) -> Status {
+    let retry_delay = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    detailed(Code::ResourceExhausted, message.to_owned(), "google.rpc.RetryInfo", &RetryInfo { retry_delay })
+}
+
 /// A status with one detail.
 fn detailed(code: Code, message: String, type_name: &str, detail: &impl Message) -> Status {
     let any = Any { type_url: format!("type.googleapis.com/{type_name}"), value: detail.encode_to_vec() };

@@ -4,11 +4,18 @@ mod common;
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
 use bazel_remote_apis::google::bytestream::{QueryWriteStatusRequest, WriteRequest};
 use buildnet_digest::reapi;
 use buildnet_reapi::{CacheOptions, Limits};
+use bytes::Bytes;
 use futures::StreamExt;
-use tonic::Code;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+use tower::ServiceExt as _;
 
 use self::common::{Server, blob};
 
@@ -58,4 +65,79 @@ async fn without_a_free_slot_a_request_is_refused_at_once() {
         tokio::task::yield_now().await;
     }
     assert!(server.cas().find_missing_blobs(find).await.unwrap().into_inner().missing_blob_digests.is_empty());
+}
+
+/// The prefix of a gRPC message of so many bytes, and the first of them.
+fn beginning(length: u32) -> Bytes {
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&[0; 10]);
+    bytes.into()
+}
+
+/// A request whose message is announced and not sent, through the router: it ends when the sender is dropped.
+fn announce(router: &Router, length: u32) -> (mpsc::Sender<Bytes>, JoinHandle<Response<Body>>) {
+    let (sender, receiver) = mpsc::channel(1);
+    sender.try_send(beginning(length)).unwrap();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok::<_, std::io::Error>);
+    let request = Request::post("/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs")
+        .header("content-type", "application/grpc")
+        .body(Body::from_stream(stream))
+        .unwrap();
+    let router = router.clone();
+    (sender, tokio::spawn(async move { router.oneshot(request).await.unwrap() }))
+}
+
+#[tokio::test]
+async fn messages_share_one_budget_and_wait_for_room() {
+    let limits = Limits { max_receiving_bytes: 1 << 20, ..Limits::default() };
+    let server = Server::start(CacheOptions { limits, ..CacheOptions::default() }).await;
+    let router = buildnet_reapi::router(server.service.clone());
+    // Takes most of the budget, and sends nothing of what it announced.
+    let (greedy, refused) = announce(&router, 900 << 10);
+    while server.service.receiving() < 900 << 10 {
+        tokio::task::yield_now().await;
+    }
+    let (digest, bytes) = blob(1, 200 << 10);
+    let cache = server.cache("").await;
+    let blobs = [(digest, bytes.clone())];
+    let mut waiting = Box::pin(cache.write_batch(&blobs));
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut waiting).await.is_err(), "there is no room");
+    assert!(!server.service.store().contains(&digest).unwrap());
+    drop(greedy);
+    waiting.await.unwrap();
+    assert_eq!(server.service.store().read(&digest).unwrap().unwrap(), bytes);
+    let refused = refused.await.unwrap();
+    assert_eq!(Status::from_header_map(refused.headers()).unwrap().code(), Code::Internal, "it was cut short");
+    // A stream of many messages takes only one at a time.
+    let (large, content) = blob(3, 5 << 20);
+    cache.write_stream(&large, content).await.unwrap();
+    drop(cache);
+    while server.service.receiving() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_room_for_too_long_is_told_to_come_again() {
+    let limits = Limits { max_receiving_bytes: 1 << 20, idle: Duration::from_secs(2), ..Limits::default() };
+    let server = Server::start(CacheOptions { limits, ..CacheOptions::default() }).await;
+    let router = buildnet_reapi::router(server.service.clone());
+    // Each byte buys its client a little more time.
+    let (greedy, _held) = announce(&router, 1 << 20);
+    while server.service.receiving() < 1 << 20 {
+        tokio::task::yield_now().await;
+    }
+    let (_late, refused) = announce(&router, 600 << 10);
+    let feeding = tokio::spawn(async move {
+        while greedy.send(Bytes::from(vec![0; 8 << 10])).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let refused = refused.await.unwrap();
+    feeding.abort();
+    let status = Status::from_header_map(refused.headers()).unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let details = String::from_utf8_lossy(status.details());
+    assert!(details.contains("google.rpc.RetryInfo"), "{details}");
 }

@@ -47,6 +47,8 @@ record! {
         pub blob: Option<Size>,
         /// Largest message of a request that is taken as a whole, such as a batch of blobs. 8 MiB by default.
         pub message: Option<Size>,
+        /// All gRPC messages together that are being received or dealt with; further ones wait. 256 MiB by default.
+        pub messages: Option<Size>,
         /// A client that sends nothing for this long in mid-request is dropped. A minute by default.
         pub idle: Option<Seconds>,
         /// Bytes a second that a client must take or send while a request waits for it. 4 KiB by default.
@@ -90,6 +92,8 @@ pub struct LimitSettings {
     pub blob: Option<u64>,
     /// Largest message in bytes.
     pub message: Option<u64>,
+    /// All gRPC messages that are being received or dealt with, in bytes.
+    pub messages: Option<u64>,
     /// Silence in mid-request after which a client is dropped.
     pub idle: Option<Duration>,
     /// Slowest client, in bytes a second.
@@ -149,6 +153,7 @@ impl LimitSettings {
             requests_per_connection: limits.requests_per_connection,
             blob: limits.blob.map(|size| size.0),
             message: limits.message.map(|size| size.0),
+            messages: limits.messages.map(|size| size.0),
             idle: limits.idle.map(|idle| idle.0),
             min_rate: limits.min_rate.map(|size| size.0),
         }
@@ -161,6 +166,7 @@ impl LimitSettings {
             requests_per_connection: self.requests_per_connection.or(other.requests_per_connection),
             blob: self.blob.or(other.blob),
             message: self.message.or(other.message),
+            messages: self.messages.or(other.messages),
             idle: self.idle.or(other.idle),
             min_rate: self.min_rate.or(other.min_rate),
         }

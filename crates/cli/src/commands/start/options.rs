@@ -196,6 +196,12 @@ fn limits(settings: &LimitSettings, connections: &mut ConnectionOptions) -> Resu
         }
         limits.max_message_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
+    if let Some(bytes) = settings.messages {
+        if bytes < limits.max_message_bytes as u64 {
+            return Err(ErrorReport::user("daemon.limits.messages is less than one message may take"));
+        }
+        limits.max_receiving_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
     if let Some(idle) = settings.idle {
         limits.idle = idle;
     }
