@@ -11,7 +11,7 @@ use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory, reapi};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Identity, Role};
-use crate::backing::{Backing, EntryKey};
+use crate::backing::{Backing, EntryKey, Removal};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::origins::archive::{collect, unpack};
@@ -77,10 +77,12 @@ pub struct CacheOptions {
     pub origins: Origins,
     /// What is asked for what the store has not, and gets what is written.
     pub backing: Option<Arc<dyn Backing>>,
+    /// Whether `UpdateActionResult` asks for the Action and its Command, which not all clients upload.
+    pub demand_actions: bool,
 }
 
 impl Default for CacheOptions {
-    /// Default limits, no tokens, `pr/…` over `main`, no origins.
+    /// Default limits, no tokens, `pr/…` over `main`, no origins, results of any action.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -88,6 +90,7 @@ impl Default for CacheOptions {
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
             origins: Origins::default(),
             backing: None,
+            demand_actions: false,
         }
     }
 }
@@ -253,6 +256,11 @@ impl CacheService {
         self.inner.options.backing.as_ref()
     }
 
+    /// Whether results are taken of actions alone that are here with their commands.
+    pub(crate) fn demands_actions(&self) -> bool {
+        self.inner.options.demand_actions
+    }
+
     /// The instances to look into when `instance` is asked, in order.
     pub(crate) fn lookup_order<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = &'a str> {
         namespace::lookup_order(&self.inner.options.overlays, instance)
@@ -416,17 +424,24 @@ impl CacheService {
 
     /// Forgets a named entry; false when there was none.
     pub fn remove_named(&self, protocol: &str, instance: &str, key: &str) -> Result<bool, CacheError> {
-        self.remove(&EntryKey::derived(namespace::named_key(DigestFunction::Sha256, protocol, instance, key)))
+        let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
+        let (removed, behind) = self.remove(&EntryKey::derived(key))?;
+        Ok(removed || behind == Removal::Removed)
     }
 
-    /// Forgets an entry here and behind, lest it come back. Blocks on both.
-    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+    /// Forgets an entry here and behind, lest it come back. Whether it was here, and what came of it behind. Blocks on both.
+    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<(bool, Removal), CacheError> {
         let removed = self.inner.store.remove_action_result(&entry.key)?;
         let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
-            (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
-            _ => false,
+            (Some(backing), Ok(runtime)) => {
+                let behind = runtime.block_on(backing.forget(entry));
+                // Whoever looked it up meanwhile may have brought it back.
+                self.inner.store.remove_action_result(&entry.key)?;
+                behind
+            }
+            _ => Removal::Absent,
         };
-        Ok(removed || behind)
+        Ok((removed, behind))
     }
 
     fn put(

@@ -21,7 +21,9 @@ mod task_graph;
 mod text;
 mod yaml;
 
-pub use crate::config::{DaemonSettings, FILE_NAME, LimitSettings, Overrides, Settings, SettingsOverride, schema};
+pub use crate::config::{
+    ClientTls, DaemonSettings, FILE_NAME, LimitSettings, Overrides, Settings, SettingsOverride, schema,
+};
 pub use crate::discover::find_root;
 pub use crate::error::{Problem, ProblemKind, WorkspaceError, WorkspaceErrors};
 pub use crate::graph::{GraphTask, TaskGraph};

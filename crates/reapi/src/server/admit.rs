@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::access::ClientCertificate;
 use crate::service::CacheService;
-use crate::status::come_again;
+use crate::status::busy;
 
 /// How refusals are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ fn refuse(protocol: Protocol, refusal: &Refusal) -> Response {
     if protocol == Protocol::Grpc {
         let status = match refusal {
             Refusal::Unknown => tonic::Status::unauthenticated(message),
-            Refusal::Full => come_again(message),
+            Refusal::Full => busy(message),
         };
         return status.into_http::<Body>();
     }

@@ -49,12 +49,12 @@ async fn find(call: &mut Call, request: &Bytes) -> Result<Unary, Status> {
     if let Some(status) = wrong {
         return Err(status);
     }
-    let missing = if let Some(missing) = cached {
-        missing
-    } else {
-        let digests = question.digests.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
-        let find = move |service: &CacheService| Ok(service.store().find_missing_at(&digests)?);
-        call.service().run(find).await.map_err(|error| from_cache(&error))?
+    let missing = match cached {
+        Some(missing) if missing.is_empty() || call.service().backing().is_none() => missing,
+        _ => {
+            let digests = question.digests.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+            call.service().missing_at(digests).await.map_err(|error| from_cache(&error))?
+        }
     };
     let fields = missing.iter().filter_map(|at| question.digests.get(*at)).map(|field| &request[field.whole()]);
     let length = fields.clone().map(<[u8]>::len).sum();

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::frame::PREFIX;
-use crate::status::come_again;
+use crate::status::busy;
 
 /// The budget of a cache. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Meter {
         let acquired = ready!(waiting.as_mut().poll(context));
         self.waiting = None;
         *held = acquired;
-        let full = || come_again("the messages that are being received take all the memory they may");
+        let full = || busy("the messages that are being received take all the memory they may");
         Poll::Ready(if held.is_some() { Ok(()) } else { Err(full()) })
     }
 }

@@ -25,6 +25,11 @@ record! {
         pub client_ca: Option<String>,
         /// Address and port of BitBake's hash equivalence over TCP.
         pub hash_equivalence: Option<String>,
+        /// A larger cache behind the daemon's: `s3://bucket/prefix`, `grpc://host:port[/instance]`, `grpcs://…`.
+        pub backing: Option<String>,
+        /// Whether a result is taken only when its Action and Command are there, as REAPI has it; false by default, since not all clients
+        /// upload them.
+        pub demand_actions: Option<bool>,
         /// Where Remote Asset clients may have the daemon fetch from: `https://host/path/`, `https://*.example.com`, `git://host`. Nowhere
         /// by default; what clients pushed is always there.
         pub origins: Option<Vec<String>>,
@@ -71,6 +76,10 @@ pub struct DaemonSettings {
     pub client_ca: Option<PathBuf>,
     /// Address of hash equivalence over TCP.
     pub hash_equivalence: Option<String>,
+    /// Address of a larger cache behind the daemon's; an empty one stands for none.
+    pub backing: Option<String>,
+    /// Whether results are taken of known actions alone.
+    pub demand_actions: Option<bool>,
     /// Where assets may be fetched from.
     pub origins: Option<Vec<String>>,
     /// Instances below others, by their first segments: `pr` to `main` lets `pr/…` read from `main` what it has not.
@@ -112,6 +121,8 @@ impl DaemonSettings {
             tls_key: path(&daemon.tls_key),
             client_ca: path(&daemon.client_ca),
             hash_equivalence: daemon.hash_equivalence.clone(),
+            backing: daemon.backing.clone(),
+            demand_actions: daemon.demand_actions,
             origins: daemon.origins.clone(),
             overlays,
             limits: daemon.limits.as_ref().map(LimitSettings::from_config).unwrap_or_default(),
@@ -128,6 +139,8 @@ impl DaemonSettings {
             tls_key: self.tls_key.or(other.tls_key),
             client_ca: self.client_ca.or(other.client_ca),
             hash_equivalence: self.hash_equivalence.or(other.hash_equivalence),
+            backing: self.backing.or(other.backing),
+            demand_actions: self.demand_actions.or(other.demand_actions),
             origins: self.origins.or(other.origins),
             overlays: self.overlays.or(other.overlays),
             limits: self.limits.or(other.limits),
