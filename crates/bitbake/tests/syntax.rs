@@ -274,6 +274,15 @@ fn bitbakes_reader_says_the_same() {
         let text = text.new_tree(&mut runner).expect("a case").current();
         cases.extend([(true, text.clone()), (false, text)]);
     }
+    let mut files = Vec::new();
+    metadata(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut files);
+    if let Some(oecore) = std::env::var_os("BUILDNET_OECORE") {
+        metadata(Path::new(&oecore), &mut files);
+    }
+    for file in files {
+        let is_conf = file.extension().is_some_and(|own| own == "conf");
+        cases.extend(std::fs::read_to_string(file).ok().map(|text| (is_conf, text)));
+    }
     let input: String =
         cases.iter().map(|(conf, text)| json!({"conf": conf, "text": text}).to_string() + "\n").collect();
     let directory = tempfile::tempdir().expect("a directory");
@@ -310,6 +319,7 @@ fn bitbakes_reader_says_the_same() {
         };
         read += usize::from(!own.is_null());
         if own != said {
+            let text: String = text.chars().take(400).collect();
             wrong.push(format!("{conf} {text:?}\n  BitBake: {said}\n  we:      {own} {:?}", parsed.errors));
         }
     }

@@ -146,9 +146,9 @@ pub fn locked_text(mut tasks: Vec<LockedTask>, machine: &str) -> String {
     let mut types: Vec<String> = Vec::new();
     for of_type in tasks.chunk_by(|a, b| a.architecture == b.architecture) {
         let name = format!("t-{}", of_type[0].architecture);
-        let _ = write!(text, "SIGGEN_LOCKEDSIGS_{name} = \"\\\n");
+        let _ = writeln!(text, "SIGGEN_LOCKEDSIGS_{name} = \"\\");
         for LockedTask { recipe, task, unihash, .. } in of_type {
-            let _ = write!(text, "    {recipe}:{task}:{unihash} \\\n");
+            let _ = writeln!(text, "    {recipe}:{task}:{unihash} \\");
         }
         text += "    \"\n";
         types.push(name);
@@ -157,7 +157,7 @@ pub fn locked_text(mut tasks: Vec<LockedTask>, machine: &str) -> String {
     tasks.retain(|task| task.taskhash != task.unihash);
     tasks.sort_by(|a, b| a.recipe.cmp(&b.recipe));
     for LockedTask { recipe, task, taskhash, unihash, .. } in &tasks {
-        let _ = write!(text, "    {recipe}:{task}:{taskhash}:{unihash} \\\n");
+        let _ = writeln!(text, "    {recipe}:{task}:{taskhash}:{unihash} \\");
     }
     text + "    \"\n"
 }

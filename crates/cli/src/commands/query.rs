@@ -63,7 +63,7 @@ fn show(names: &[String], context: &Context) -> Result<ExitCode, ErrorReport> {
     if context.json {
         print_json(&names)?;
     } else {
-        print(&names.iter().flat_map(|name| [name, "\n"]).collect::<String>())?;
+        print(&names.iter().flat_map(|name| [name.as_str(), "\n"]).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }

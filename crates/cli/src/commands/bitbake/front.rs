@@ -164,10 +164,10 @@ fn summary(place: &Place) {
     let (warnings, errors) = (place.told.warnings.get(), place.told.errors.get());
     let mut text = String::new();
     if warnings > 0 {
-        text += &format!("\nSummary: There {}.", count(warnings, "WARNING"));
+        text.extend(["\nSummary: There ", &count(warnings, "WARNING"), "."]);
     }
     if errors > 0 {
-        text += &format!("\nSummary: There {}, returning a non-zero exit code.", count(errors, "ERROR"));
+        text.extend(["\nSummary: There ", &count(errors, "ERROR"), ", returning a non-zero exit code."]);
     }
     if !text.is_empty() && !matches!(place.verbosity, Verbosity::Quiet) {
         // Nobody reads it any more where this fails.
@@ -241,7 +241,16 @@ impl Front {
         if alone.is_none() {
             place.note("Resolving any missing task queue dependencies");
         }
-        for problem in &planned.closure.problems {
+        // Of what is missing, the targets are errors; the rest is what the recipes recommend.
+        let is_target = |problem: &&String| {
+            let item = problem.lines().next().and_then(|line| line.strip_prefix("nothing provides "));
+            let item = item.map(|item| item.trim_end_matches(". Close matches:"));
+            let names = |target: &str, item: &str| {
+                target == item || target.rsplit_once(':').is_some_and(|(name, _)| name == item)
+            };
+            item.is_some_and(|item| targets.iter().any(|target| names(target, item)))
+        };
+        for problem in planned.closure.problems.iter().filter(is_target) {
             place.say(Severity::Error, &format!("ERROR: {}", as_bitbake(problem)));
             failed = true;
         }
@@ -316,7 +325,7 @@ impl Front {
                 task.name, task.hash
             );
             for difference in differences {
-                text += &format!("  {}\n", difference.to_string().replace('\n', "\n  "));
+                text.extend(["  ", &difference.to_string().replace('\n', "\n  "), "\n"]);
             }
             print(&text)?;
         }
