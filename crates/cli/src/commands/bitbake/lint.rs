@@ -22,7 +22,7 @@ pub(crate) struct LintArgs {
 }
 
 pub(crate) fn run(args: &LintArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
-    let absolute = |path: &PathBuf| {
+    let absolute = |path: &PathBuf| -> Result<String, ErrorReport> {
         let path = context.directory.join(path);
         let found = path
             .canonicalize()

@@ -291,10 +291,11 @@ impl Place {
 
     /// Writes a message. BitBake's errors go to standard error, and all else to standard output.
     pub(crate) fn say(&self, severity: Severity, text: &str) {
+        let uncounted = Cell::new(0);
         let count = match severity {
             Severity::Error => &self.told.errors,
             Severity::Warning => &self.told.warnings,
-            Severity::Note => &Cell::new(0),
+            Severity::Note => &uncounted,
         };
         count.set(count.get() + 1);
         if self.bitbake && severity != Severity::Error {
