@@ -31,5 +31,5 @@ pub use crate::init::init;
 pub use crate::load::load_settings;
 pub use crate::lower::Request;
 pub use crate::model::{Manager, Package, PackageKind, Task, Workspace};
-pub use crate::query::QueryError;
+pub use crate::query::{Query, QueryError, QueryGraph};
 pub use crate::text::{Location, SourceText, Span};
