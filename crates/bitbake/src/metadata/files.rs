@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `include` and `require`: any number of files, each looked for beside the including file, then along BBPATH.
-    pub(super) fn include(
+    pub(crate) fn include(
         &mut self,
         store: &mut Store,
         parent: Sym,
@@ -147,6 +147,11 @@ impl<'a> Reader<'a> {
     ) -> Result<()> {
         if parent.as_str() == name {
             return Ok(());
+        }
+        // BitBake looks at the name before it looks for the file: one that may be missing must be a BitBake file, too.
+        if !["conf", "bb", "bbclass", "inc"].iter().any(|kind| is_kind(name, kind)) {
+            let here = self.chain.last().cloned().unwrap_or(Place { file: name.to_owned(), line });
+            return Err(self.error(&here.file, here.line, &format!("{name} is not a BitBake file")));
         }
         let mut file = Sym::new(name);
         if name.starts_with('/') {
