@@ -33,7 +33,9 @@ pub struct PythonError {
 impl fmt::Display for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)?;
-        let frames: Vec<&str> = self.traceback.lines().filter(|line| line.trim_start().starts_with("File ")).collect();
+        // The files of the bridge to Python say nothing about the metadata.
+        let is_told = |line: &&str| line.trim_start().starts_with("File ") && !line.contains("/buildnet_");
+        let frames: Vec<&str> = self.traceback.lines().filter(is_told).collect();
         frames.iter().rev().take(4).try_for_each(|frame| write!(f, "\n  at {}", frame.trim()))
     }
 }

@@ -70,7 +70,8 @@ impl<'a> Reader<'a> {
         let old = if included { store.get_raw(self.session, file_var())? } else { None };
         store.add_file(file);
         if self.chain.len() > DEPTH {
-            return Err(self.error(name, 0, "files include each other in a circle"));
+            let here = self.chain.last().cloned().unwrap_or(Place { file: name.to_owned(), line: 0 });
+            return Err(self.error(&here.file, here.line, "files include each other in a circle"));
         }
         self.session.seen.insert(Seen::content(file));
         let parsed =
@@ -192,7 +193,9 @@ impl<'a> Reader<'a> {
         if store.has_file(file) {
             let by = store.get_raw(self.session, file_var())?.map(|v| v.to_text()).unwrap_or_default();
             let text = format!("Duplicate inclusion for {file} in {by}");
-            self.session.messages.push(crate::python::Message { level: 30, text });
+            if !self.session.messages.iter().any(|message| message.text == text) {
+                self.session.messages.push(crate::python::Message { level: 30, text });
+            }
         }
         Ok(())
     }
@@ -262,8 +265,7 @@ impl<'a> Reader<'a> {
 
     /// The files that include this one, innermost first.
     fn including(&self) -> String {
-        let places: Vec<String> = self.chain.iter().rev().map(|place| format!("\n  included from {place}")).collect();
-        places.concat()
+        included_from(&self.chain)
     }
 
     /// Says where an error of an evaluation happened, once.
@@ -272,18 +274,24 @@ impl<'a> Reader<'a> {
             Error::Parse { .. } | Error::Skip(_) | Error::Io { .. } | Error::Worker(_) => error,
             other => match self.chain.split_last() {
                 Some((place, above)) => {
-                    let including: String = above
-                        .iter()
-                        .rev()
-                        .map(|place| format!("\n  included from {place}"))
-                        .collect::<Vec<_>>()
-                        .concat();
-                    Error::Parse { place: place.clone(), message: format!("{other}{including}") }
+                    Error::Parse { place: place.clone(), message: format!("{other}{}", included_from(above)) }
                 }
                 None => other,
             },
         }
     }
+}
+
+/// Names the including places, innermost first; of a circle, once round and the file it began with.
+fn included_from(chain: &[Place]) -> String {
+    let mut told: Vec<String> = chain.iter().rev().map(|place| format!("\n  included from {place}")).collect();
+    let again = |at: &usize| told[..*at].contains(&told[*at]);
+    if let Some(repeated) = (0..told.len()).find(again) {
+        let outermost = told.pop();
+        told.truncate(repeated);
+        told.extend(outermost.filter(|outermost| !told.contains(outermost)));
+    }
+    told.concat()
 }
 
 pub(super) fn file_var() -> Sym {

@@ -161,7 +161,12 @@ impl Session {
                 Ok(Value::List(Arc::new(store.need_overrides(self)?.list.iter().map(|o| o.as_str().into()).collect())))
             }
             "copy" => {
-                let copy = store.copy();
+                let mut copy = store.copy();
+                // What is known of URLs is not copied.
+                let fetched = Sym::new("__BBFETCHED");
+                if copy.variable(fetched).is_some() {
+                    copy.delete(fetched, Origin::internal());
+                }
                 Ok(self.adopt(copy))
             }
             "history" => Ok(history(store, arguments.name()?)),
