@@ -54,9 +54,9 @@ impl Universe {
         let mut files: Vec<(Value, Value)> = Vec::new();
         let names: BTreeSet<&String> = self.of_configuration(configuration).map(|(_, recipe)| &recipe.name).collect();
         for name in names {
-            let mut named =
+            let mut paths =
                 self.of_configuration(configuration).filter(|(_, recipe)| recipe.name == *name).map(|(_, r)| &r.file);
-            files.push((name.as_str().into(), texts(&mut named)));
+            files.push((name.as_str().into(), texts(&mut paths)));
         }
         let mut store = Store::new(false);
         for (var, value) in [
