@@ -46,6 +46,23 @@ impl Finding {
         Self { severity: Severity::Error, place: None, message: message.into(), id: None }
     }
 
+    /// Appends that are for no recipe, each once, though several configurations may miss its recipe.
+    pub(super) fn unused(appends: &[String]) -> Vec<Self> {
+        let mut told: Vec<Self> = Vec::new();
+        for append in appends {
+            let finding = Self {
+                severity: Severity::Error,
+                place: Some(whole(append)),
+                message: "no recipe is there for this append".into(),
+                id: None,
+            };
+            if !told.contains(&finding) {
+                told.push(finding);
+            }
+        }
+        told
+    }
+
     /// Something worth knowing, without a place.
     pub fn note(message: impl Into<String>) -> Self {
         Self { severity: Severity::Note, place: None, message: message.into(), id: None }
