@@ -90,6 +90,7 @@ impl Build {
         command.args(arguments).current_dir(self.root().join("build")).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.root());
         command.env("BUILDNET_PYTHON_SECONDS", "3").env("LC_ALL", "C.UTF-8");
+        command.env("PWD", self.root().join("build"));
         let output = command.output().unwrap();
         let root = self.root().display().to_string();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&root, "ROOT");
