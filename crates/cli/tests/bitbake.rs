@@ -488,7 +488,7 @@ fn two_recipes_that_provide_one_thing_are_told() {
     build.recipe("two_1.bb", "PROVIDES = \"virtual/thing\"\nWHAT = \"a\"\n");
     build
         .run(&["bitbake", "lint"])
-        .expect(0, &["virtual/thing is provided by ", "PREFERRED_PROVIDER_virtual/thing", "1 doubt"]);
+        .expect(0, &["virtual/thing is provided by ", "PREFERRED_PROVIDER_virtual/thing", "5 doubts"]);
     build.run(&["bitbake", "graph", "one"]).expect(0, &["one.do_build"]);
     build.run(&["bitbake", "graph", "one", "two"]).expect(
         1,
