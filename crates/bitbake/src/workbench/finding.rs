@@ -176,7 +176,8 @@ fn culprit(text: &str, message: &str) -> Option<Range<usize>> {
     }
     let is_name = |c: char| c.is_alphanumeric() || "_-+./:${}@%".contains(c);
     let words = head.split(|c: char| !is_name(c)).map(|word| word.trim_matches(['.', ':'])).filter(|w| w.len() > 2);
-    let longest = words.filter(|word| text.contains(word)).max_by_key(|word| word.len())?;
+    // A statement begins with its keyword, which is rarely what is wrong.
+    let longest = words.filter(|word| text.contains(word)).max_by_key(|word| (!text.starts_with(word), word.len()))?;
     let at = text.find(longest)?;
     Some(at..at + longest.len())
 }
