@@ -11,11 +11,31 @@ pub struct Place {
     pub file: String,
     /// The line, from 1; 0 when the whole file is meant.
     pub line: u32,
+    /// The column, from 1, in characters; 0 when the whole line is meant.
+    pub column: u32,
+    /// How many characters; 0 with the column.
+    pub width: u32,
+}
+
+impl Place {
+    /// A whole line.
+    pub fn line(file: impl Into<String>, line: u32) -> Self {
+        Self { file: file.into(), line, column: 0, width: 0 }
+    }
+
+    /// A whole file.
+    pub fn file(file: impl Into<String>) -> Self {
+        Self::line(file, 0)
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
+        match (self.line, self.column) {
+            (0, _) => f.write_str(&self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+        }
     }
 }
 
@@ -33,7 +53,9 @@ pub struct PythonError {
 impl fmt::Display for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)?;
-        let frames: Vec<&str> = self.traceback.lines().filter(|line| line.trim_start().starts_with("File ")).collect();
+        // The files of the bridge to Python say nothing about the metadata.
+        let is_told = |line: &&str| line.trim_start().starts_with("File ") && !line.contains("/buildnet_");
+        let frames: Vec<&str> = self.traceback.lines().filter(is_told).collect();
         frames.iter().rev().take(4).try_for_each(|frame| write!(f, "\n  at {}", frame.trim()))
     }
 }
@@ -42,12 +64,12 @@ impl fmt::Display for PythonError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The text of a file is not BitBake's language, or names a file that is not there.
-    #[error("{place}: {message}")]
+    #[error("{}{}", lines(errors), chain_of(including))]
     Parse {
-        /// Where.
-        place: Place,
-        /// What is wrong.
-        message: String,
+        /// Where, and what is wrong; at least one.
+        errors: Vec<(Place, String)>,
+        /// What includes the file, innermost first.
+        including: Vec<Place>,
     },
     /// An expression or a variable could not be expanded.
     #[error("{}: {message}\nthe chain of variables is: {}", chain.first().map_or("expression", String::as_str), chain.join(" -> "))]
@@ -93,6 +115,30 @@ pub enum Error {
     /// The Python process could not be started, or died.
     #[error("the Python worker: {0}")]
     Worker(String),
+}
+
+/// Names the including places, innermost first; of a circle, once round and the file it began with.
+pub(crate) fn chain_of(including: &[Place]) -> String {
+    let mut told: Vec<String> = including.iter().map(|place| format!("\n  included from {place}")).collect();
+    let again = |at: &usize| told[..*at].contains(&told[*at]);
+    if let Some(repeated) = (0..told.len()).find(again) {
+        let outermost = told.pop();
+        told.truncate(repeated);
+        told.extend(outermost.filter(|outermost| !told.contains(outermost)));
+    }
+    told.concat()
+}
+
+fn lines(errors: &[(Place, String)]) -> String {
+    let lines: Vec<String> = errors.iter().map(|(place, message)| format!("{place}: {message}")).collect();
+    lines.join("\n")
+}
+
+impl Error {
+    /// One thing that is wrong with a file.
+    pub(crate) fn parse(place: Place, message: impl Into<String>) -> Self {
+        Self::Parse { errors: vec![(place, message.into())], including: Vec::new() }
+    }
 }
 
 impl Diagnostic for Error {

@@ -163,13 +163,35 @@ fn layer_priority(
     highest + 1
 }
 
-/// The recipes that BBFILES names and BBMASK leaves, in the order of layer priority; and the directories that were listed.
+/// What BBFILES names and BBMASK leaves.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The recipes, in the order of layer priority.
+    pub(super) recipes: Vec<RecipeFile>,
+    /// Appends that no recipe is there for.
+    pub(super) unused: Vec<String>,
+    /// The directories that were listed.
+    pub(super) listed: Vec<PathBuf>,
+    /// How many recipes and appends BBMASK hides.
+    pub(super) masked: usize,
+}
+
+impl Found {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.recipes.extend(other.recipes);
+        self.unused.extend(other.unused);
+        self.listed.extend(other.listed);
+        self.masked += other.masked;
+    }
+}
+
+/// Finds the recipes and appends of a configuration.
 pub(super) fn recipe_files(
     session: &mut Session,
     store: &mut Store,
     layers: &[Layer],
     multiconfig: &str,
-) -> Result<(Vec<RecipeFile>, Vec<PathBuf>)> {
+) -> Result<Found> {
     let mut listed = Vec::new();
     let mut ordered: Vec<&Layer> = layers.iter().collect();
     // Python sorts the patterns in reverse, so that a layer inside another comes first.
@@ -191,19 +213,23 @@ pub(super) fn recipe_files(
         files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
     }
     let masks = masks(session, store)?;
+    let all = files.len();
     files.retain(|file| !masks.iter().any(|mask| mask.matches(file)));
+    let masked = all - files.len();
     let appends: Vec<(String, String)> = files
         .iter()
         .filter(|file| is_kind(file, "bbappend"))
         .map(|file| (base_name(file).replace(".bbappend", ".bb"), file.clone()))
         .collect();
     let mut recipes = Vec::new();
+    let mut used = rustc_hash::FxHashSet::default();
     for path in files.into_iter().filter(|file| is_kind(file, "bb")) {
         let name = base_name(&path).to_owned();
         let matching = appends.iter().filter(|(target, _)| {
             *target == name || target.split_once('%').is_some_and(|(prefix, _)| name.starts_with(prefix))
         });
-        let appends = matching.map(|(_, file)| file.clone()).collect();
+        let appends: Vec<String> = matching.map(|(_, file)| file.clone()).collect();
+        used.extend(appends.iter().cloned());
         let layer = layer_of(&path);
         recipes.push(RecipeFile {
             layer: layer.map(|l| l.name.clone()),
@@ -213,7 +239,8 @@ pub(super) fn recipe_files(
             path,
         });
     }
-    Ok((recipes, listed))
+    let unused = appends.into_iter().map(|(_, file)| file).filter(|file| !used.contains(file)).collect();
+    Ok(Found { recipes, unused, listed, masked })
 }
 
 fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Pattern>> {

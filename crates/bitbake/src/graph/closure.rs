@@ -128,8 +128,13 @@ impl Closure {
             };
             if !universe.is_assumed(target) && !universe.is_provided(target) {
                 let mut message = format!("nothing provides {target}");
-                for reason in universe.skip_reasons(target) {
-                    message.extend([format!("\n  {reason}")]);
+                let reasons = universe.skip_reasons(target);
+                let close = if reasons.is_empty() { universe.close_to(item) } else { Vec::new() };
+                if !close.is_empty() {
+                    message.push_str(". Close matches:");
+                }
+                for line in reasons.iter().chain(&close) {
+                    message.extend([format!("\n  {line}")]);
                 }
                 missing.push(message);
                 continue;
@@ -240,10 +245,11 @@ impl Closure {
         Ok(true)
     }
 
-    fn add_recipe(&mut self, universe: &Universe, index: usize) -> Result<()> {
+    fn add_recipe(&mut self, universe: &mut Universe, index: usize) -> Result<()> {
         if !self.seen.insert(index) {
             return Ok(());
         }
+        universe.add_extra_depends(index)?;
         self.recipes.push(index);
         let configuration = universe.configuration_of(index);
         let recipe = &universe.recipes[index];

@@ -1,7 +1,7 @@
 //! Who provides what, and who is preferred.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::{BuildDir, Pattern};
@@ -23,7 +23,29 @@ pub struct Universe {
     pub(super) configurations: Vec<Configuration>,
     /// Recipe → its configuration, by index.
     of_recipe: Vec<usize>,
-    session: Session,
+    pub(super) session: Session,
+}
+
+/// What is as much alike may have been meant.
+const CLOSE: usize = 700;
+
+/// How much of two names is the same, in thousandths, as Python's `difflib` has it: BitBake's measure of what may have been meant.
+fn likeness(a: &str, b: &str) -> usize {
+    fn same(a: &[u8], b: &[u8]) -> usize {
+        let mut best = (0, 0, 0);
+        for (i, j) in (0..a.len()).flat_map(|i| (0..b.len()).map(move |j| (i, j))) {
+            let length = a[i..].iter().zip(&b[j..]).take_while(|(a, b)| a == b).count();
+            if length > best.0 {
+                best = (length, i, j);
+            }
+        }
+        let (length, i, j) = best;
+        if length == 0 { 0 } else { length + same(&a[..i], &b[..j]) + same(&a[i + length..], &b[j + length..]) }
+    }
+    // A name of another length can be no more alike than that.
+    let (short, long) = (a.len().min(b.len()), a.len().max(b.len()));
+    let ratio = |same: usize| 2000 * same / (short + long).max(1);
+    if ratio(short) < CLOSE { 0 } else { ratio(same(a.as_bytes(), b.as_bytes())) }
 }
 
 /// What the recipes of one configuration provide, and what it prefers.
@@ -41,6 +63,8 @@ pub(super) struct Configuration {
     /// `ASSUME_PROVIDED`: names, and patterns (which start with `^` or end with `$`).
     assumed: HashSet<String>,
     assumed_patterns: Vec<Pattern>,
+    /// The names of its world, once that was asked for.
+    pub(super) world: Option<Arc<BTreeSet<String>>>,
     /// The configuration, to read preferences from.
     store: Store,
 }
@@ -68,6 +92,7 @@ impl Configuration {
             preferred,
             assumed: names.into_iter().collect(),
             assumed_patterns: patterns.iter().map(|pattern| Pattern::at_start(pattern)).collect(),
+            world: None,
             store,
         })
     }
@@ -273,6 +298,17 @@ impl Universe {
             )
         };
         self.skipped.iter().filter(provides).map(reason).collect()
+    }
+
+    /// At most three items of the same configuration with names most like an item's, sorted.
+    pub(super) fn close_to(&self, item: Item<'_>) -> Vec<String> {
+        let providers = &self.configurations[item.configuration].providers;
+        let mut close: Vec<(usize, &String)> = providers.keys().map(|name| (likeness(name, item.name), name)).collect();
+        close.retain(|(likeness, _)| *likeness >= CLOSE);
+        close.sort_unstable_by(|a, b| b.cmp(a));
+        let mut names: Vec<String> = close.into_iter().take(3).map(|(_, name)| name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// A variable of a configuration, where it is set and not empty.
