@@ -23,11 +23,11 @@ use parking_lot::Mutex;
 
 pub use finding::{Finding, Severity};
 pub use hashing::Written;
+pub use lint::{CHECKS, lint};
 pub use live::{Followed, Live};
 pub use question::{Answer, Question, answer};
 pub use reuse::Unusable;
 pub use stamps::{newest_signature, read_signature, signature_of, write_signature};
-pub use lint::{CHECKS, lint};
 pub use survey::{Version, versions};
 pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 

@@ -144,7 +144,8 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
             answer.findings.retain(|noticed| !told.iter().any(|finding| same(finding, noticed)));
             if machine {
                 answer.failed |= told.iter().any(|finding| finding.severity == Severity::Error);
-                answer.text = told.iter().flat_map(|finding| [finding_json(finding).to_string(), "\n".to_owned()]).collect();
+                answer.text =
+                    told.iter().flat_map(|finding| [finding_json(finding).to_string(), "\n".to_owned()]).collect();
             } else {
                 let word = if told.len() == 1 { "doubt" } else { "doubts" };
                 answer.text = format!("{} {word} told\n", told.len());
