@@ -401,6 +401,8 @@ fn a_python_without_audit_events_tells_what_it_looks_at() {
     assert_eq!(second.parsed, 0, "{:?}", second.findings);
     for (path, text) in [("note.txt", "two"), ("notes/b", ""), ("layer/recipes-a/probe/flag", "")] {
         place.write(path, text);
+        // What was written a moment ago counts as changed once more.
+        std::thread::sleep(Duration::from_millis(60));
         let answer = place.again();
         same(&answer, &place.fresh());
         assert_eq!(answer.parsed, 1, "{path}: {:?}", answer.findings);
