@@ -12,7 +12,7 @@ mod targets;
 mod tasks;
 
 pub use closure::Closure;
-pub use hashes::{HashedTask, Hashes, Hashing, hash_tasks, hash_tasks_with};
+pub use hashes::{Before, HashedTask, Hashes, Hashing, hash_tasks, hash_tasks_with};
 pub use providers::Universe;
 pub use row::task_row;
 pub use targets::Target;

@@ -126,6 +126,22 @@ impl Universe {
         Ok(Self { recipes, skipped, configurations, of_recipe, session })
     }
 
+    /// Puts another reading of a recipe in the place of the one it was made from, which says the same of what it provides and needs.
+    pub(crate) fn replace(&mut self, index: usize, recipe: Arc<RecipeInfo>) {
+        self.recipes[index] = recipe;
+    }
+
+    /// Takes a session of the build directory for the work to come.
+    pub(crate) fn wake(&mut self, dir: &BuildDir) {
+        self.session = dir.session(false);
+    }
+
+    /// Gives the session back: its Python may be wanted elsewhere.
+    pub(crate) fn rest(&mut self, dir: &BuildDir) {
+        let asleep = self.session.fork();
+        dir.give_back(std::mem::replace(&mut self.session, asleep));
+    }
+
     /// The configuration that a recipe belongs to.
     pub(super) fn configuration_of(&self, recipe: usize) -> usize {
         self.of_recipe[recipe]

@@ -17,9 +17,11 @@ mod fact;
 mod file;
 mod fingerprint;
 mod seen;
+mod touched;
 
 pub use cache::{Cache, CacheOptions};
 pub(crate) use entry::Entry;
 pub(crate) use fact::{Environment, Fact, Look, Places, type_of};
 pub(crate) use fingerprint::{Fingerprint, library_files, mark_fleeting};
 pub use seen::{Kind, Seen};
+pub use touched::Touched;

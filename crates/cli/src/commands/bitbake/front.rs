@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use buildnet_bitbake::graph::Selection;
-use buildnet_bitbake::recipe::{RecipeInfo, in_multiconfig};
-use buildnet_bitbake::workbench::{Plan, Reading, Wanted, Workbench, find_build_dir, graph_dot, versions};
+use buildnet_bitbake::workbench::{
+    Answer, Front as Asked, FrontMode, FrontSummary, Question, Variables, find_build_dir,
+};
 use buildnet_daemon::ErrorReport;
 use clap::{ArgAction, Parser};
 
-use super::env::{EnvArgs, show};
-use super::place::{Place, Stop, Wants, has_errors, write_file};
+use super::place::{Place, Stop, interpreter, write_file};
+use crate::args::GlobalArgs;
+use crate::context::Context;
 use crate::output::{FAILED, print};
 use crate::terminal::messages::Verbosity;
 
@@ -70,11 +70,18 @@ pub(crate) struct Front {
     #[arg(short = 'q', long, action = ArgAction::Count)]
     quiet: u8,
     /// The Python interpreter, 3.9 or newer
-    #[arg(long, env = "BUILDNET_PYTHON", default_value = "python3", hide = true)]
+    #[arg(long, env = "BUILDNET_PYTHON", default_value = "auto", hide = true)]
     python: PathBuf,
     /// Seconds that Python code may compute without a word
     #[arg(long, env = "BUILDNET_PYTHON_SECONDS", default_value_t = 120, hide = true)]
     python_seconds: u64,
+}
+
+/// What comes from the environment alone here.
+#[derive(Clone, Debug, Parser)]
+struct Shared {
+    #[command(flatten)]
+    global: GlobalArgs,
 }
 
 /// Whether the program was called as `bitbake`.
@@ -110,9 +117,12 @@ pub(crate) fn main() -> ExitCode {
         Ok(directory) => directory,
         Err(error) => return told(&ErrorReport::environment("cannot tell the current directory").because(&error)),
     };
+    // The same variables as for all commands say whether there is a daemon, and where.
+    let context = Context::resolve(Shared::parse_from(["bitbake"]).global).ok();
+    let daemon = context.filter(|context| context.use_daemon).map(|context| context.daemon);
     let place = Place {
         build_dir: find_build_dir(&directory),
-        python: front.python.clone(),
+        python: interpreter(front.python.clone()),
         time_limit: std::time::Duration::from_secs(front.python_seconds),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         verbosity: match (front.quiet, front.verbose) {
@@ -123,7 +133,7 @@ pub(crate) fn main() -> ExitCode {
         bitbake: true,
         cache: true,
         machine: false,
-        daemon: None,
+        daemon,
     };
     match front.run(&place, &directory) {
         Ok(code) => code,
@@ -150,120 +160,77 @@ impl Front {
             if self.targets.len() > 1 {
                 return Err(ErrorReport::user("-e shows one target at most").into());
             }
-            let by_file = self.buildfile.as_ref().map(|file| absolute(directory, file));
+            let by_file = self.buildfile.as_ref().map(|file| directory.join(file).display().to_string());
             let recipe = by_file.or_else(|| self.targets.first().cloned());
-            return show(&EnvArgs { recipe, variable: None, history: true }, place);
+            let answer = place.ask(&Question::Env(Variables { recipe, variable: None, history: true }))?;
+            print(&answer.text)?;
+            return if answer.failed { Err(Stop::Told) } else { Ok(ExitCode::SUCCESS) };
         }
         if self.targets.is_empty() && !self.parse_only && !self.show_versions && self.buildfile.is_none() {
             return Err(ErrorReport::user("nothing to do: name a target, or see --help").into());
         }
-        let bench = place.open(false)?;
-        let wants_hashes = self.dump_signatures.is_some();
-        let alone = match &self.buildfile {
-            Some(file) => Some(bench.recipe_matching(&file.to_string_lossy(), directory).map_err(ErrorReport::user)?),
-            None => None,
-        };
-        let recipes = alone.as_ref().map(|(recipe, _)| vec![*recipe]);
-        let mut reading = self.read(place, &bench, &Wanted { recipes, sign: wants_hashes, rows: false })?;
-        if self.parse_only {
-            return Ok(ExitCode::from(u8::from(has_errors(&reading.findings))));
-        }
-        let failed = has_errors(&reading.findings);
-        if self.show_versions {
-            self.versions(place, &bench, reading)?;
-            return Ok(ExitCode::from(u8::from(failed)));
-        }
-        let targets = match &alone {
-            Some((_, variant)) => {
-                warn("Buildfile specified, dependencies will not be handled");
-                reading.recipes.retain(|recipe| recipe.variant == *variant);
-                reading.recipes.iter_mut().for_each(|recipe| Arc::make_mut(recipe).stand_alone());
-                let name = |recipe: &Arc<RecipeInfo>| in_multiconfig(&recipe.multiconfig, &recipe.name);
-                reading.recipes.iter().map(name).collect()
+        let mode = match self {
+            Self { parse_only: true, .. } => FrontMode::Parse,
+            Self { show_versions: true, .. } => FrontMode::Versions,
+            Self { graphviz: true, .. } => FrontMode::Graph,
+            Self { dump_signatures: Some(_), .. } => FrontMode::Signatures,
+            Self { dry_run: true, .. } => FrontMode::DryRun,
+            _ => {
+                let report = ErrorReport::user("running tasks of recipes is not there yet")
+                    .with_hint("-n shows what would run; -S none, -g, -e, -s and -p work.");
+                return Err(report.into());
             }
-            None => self.targets.clone(),
         };
-        let task = self.command.as_deref();
-        let selection = Selection { run_all: self.run_all.clone(), run_only: self.run_only.clone() };
-        let plan = Plan { targets: &targets, task, selection, keep_going: self.keep_going };
-        let wants = Wants { plan, sign: wants_hashes };
-        let mut planned = place.plan_of(&bench, reading.recipes, &wants)?;
-        if self.graphviz {
-            write_file(&directory.join("pn-buildlist"), &(planned.recipe_names().join("\n") + "\n"))?;
-            note("PN build list saved to 'pn-buildlist'");
-            write_file(&directory.join("task-depends.dot"), &graph_dot(&planned))?;
-            note("Task dependencies saved to 'task-depends.dot'");
-        } else if wants_hashes {
-            let hashed = place.hashes(&bench, &mut planned)?;
-            note("Writing task signature files");
-            bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
-        } else if self.dry_run {
-            let total = planned.graph.order.len();
-            for (at, index) in planned.graph.order.iter().enumerate() {
-                print(&format!(
-                    "NOTE: Running task {} of {total} ({})\n",
-                    at + 1,
-                    planned.graph.id(&planned.universe, *index)
-                ))?;
-            }
-        } else {
-            let report = ErrorReport::user("running tasks of recipes is not there yet")
-                .with_hint("-n shows what would run; -S none, -g, -e, -s and -p work.");
-            return Err(report.into());
+        let alone = self.buildfile.as_ref().map(|file| (file.to_string_lossy().into_owned(), directory.to_owned()));
+        if alone.is_some() && !matches!(mode, FrontMode::Parse | FrontMode::Versions) {
+            eprintln!("WARNING: Buildfile specified, dependencies will not be handled");
         }
-        Ok(ExitCode::from(u8::from(failed)))
-    }
-
-    fn read(&self, place: &Place, bench: &Workbench, wanted: &Wanted) -> Result<Reading, Stop> {
         let start = std::time::Instant::now();
-        let reading = place.read(bench, wanted);
-        let quiet = matches!(place.verbosity, Verbosity::Quiet);
-        if !quiet {
-            let bar = if std::io::stdout().is_terminal() { "##########" } else { "" };
-            let seconds = start.elapsed().as_secs();
-            let time = format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-            print(&format!("Parsing recipes: 100% |{bar}| Time: {time}\n"))?;
-            let errors = reading.failed;
-            print(&format!(
-                "Parsing of {} .bb files complete ({} cached, {} parsed). {} targets, {} skipped, 0 masked, {errors} errors.\n",
-                reading.files,
-                reading.cached(),
-                reading.parsed - errors,
-                reading.recipes.len() - reading.skipped(),
-                reading.skipped(),
-            ))?;
+        let answer = place.ask(&Question::Bitbake(Asked {
+            mode,
+            targets: self.targets.clone(),
+            command: self.command.clone(),
+            run_all: self.run_all.clone(),
+            run_only: self.run_only.clone(),
+            keep_going: self.keep_going,
+            alone,
+        }))?;
+        // Without a summary the configuration could not be read.
+        let summary = answer.summary.ok_or(Stop::Told)?;
+        if !matches!(place.verbosity, Verbosity::Quiet) {
+            tell_reading(&answer, &summary, start.elapsed())?;
         }
-        if reading.failed > 0 && !self.keep_going && !self.parse_only {
-            eprintln!("ERROR: Parsing halted due to errors, see error messages above");
+        if summary.stopped {
+            if summary.failed > 0 && !self.keep_going {
+                eprintln!("ERROR: Parsing halted due to errors, see error messages above");
+            }
             return Err(Stop::Told);
         }
-        Ok(reading)
-    }
-
-    fn versions(&self, place: &Place, bench: &Workbench, reading: Reading) -> Result<(), Stop> {
-        let mut universe = buildnet_bitbake::graph::Universe::new(&bench.dir, reading.recipes)
-            .map_err(|error| place.failed(&error))?;
-        let versions = versions(&mut universe).map_err(|error| place.failed(&error))?;
-        let row = |name: &str, latest: &str, preferred: &str, required: &str| {
-            format!("{name:<35} {latest:>25} {preferred:>25} {required:>25}\n")
-        };
-        let mut out = row("Recipe Name", "Latest Version", "Preferred Version", "Required Version");
-        out += &row("===========", "==============", "=================", "================");
-        out.push('\n');
-        for version in versions.iter().filter(|v| self.targets.is_empty() || self.targets.contains(&v.name)) {
-            out += &row(&version.name, &version.latest, &version.preferred, &version.required);
+        print(&answer.text)?;
+        for (name, text) in &answer.written {
+            write_file(&directory.join(name), text)?;
+            let what = if name == "pn-buildlist" { "PN build list" } else { "Task dependencies" };
+            note(&format!("{what} saved to '{name}'"));
         }
-        print(&out)?;
-        Ok(())
+        if mode == FrontMode::Signatures {
+            note("Writing task signature files");
+        }
+        Ok(ExitCode::from(u8::from(answer.failed)))
     }
 }
 
-fn absolute(directory: &Path, file: &Path) -> String {
-    directory.join(file).display().to_string()
-}
-
-fn warn(text: &str) {
-    eprintln!("WARNING: {text}");
+fn tell_reading(answer: &Answer, summary: &FrontSummary, time: std::time::Duration) -> Result<(), ErrorReport> {
+    let bar = if std::io::stdout().is_terminal() { "##########" } else { "" };
+    let seconds = time.as_secs();
+    let time = format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let FrontSummary { targets, skipped, failed, .. } = summary;
+    let (files, parsed) = (answer.files, answer.parsed);
+    print(&format!(
+        "Parsing recipes: 100% |{bar}| Time: {time}\nParsing of {files} .bb files complete ({} cached, {} parsed). \
+         {targets} targets, {skipped} skipped, 0 masked, {failed} errors.\n",
+        files - parsed,
+        parsed - failed,
+    ))
 }
 
 fn note(text: &str) {
