@@ -162,23 +162,6 @@ impl Build {
         let own = [&["--no-daemon", "bitbake"], arguments, &["--no-cache"]].concat();
         Self::ended(&mut self.command(Path::new(env!("CARGO_BIN_EXE_buildnet")), &own))
     }
-
-    /// The program under the name `bitbake`.
-    fn bitbake(&self, arguments: &[&str], address: Option<&str>) -> Ended {
-        let program = self.path("bitbake");
-        if !program.exists() {
-            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_buildnet"), &program).unwrap();
-        }
-        let mut command = self.command(&program, arguments);
-        match address {
-            Some(address) => command.env("BUILDNET_DAEMON_ADDRESS", address),
-            None => command.env("BUILDNET_NO_DAEMON", "1"),
-        };
-        let mut ended = Self::ended(&mut command);
-        // How much was known, and how long that took.
-        ended.out = ended.out.lines().filter(|line| !line.starts_with("Parsing ")).collect::<Vec<_>>().join("\n");
-        ended
-    }
 }
 
 /// A daemon of one build directory, killed when this goes.
@@ -378,24 +361,6 @@ fn every_command_may_be_asked_of_a_daemon() {
     build.append("layer/recipes-a/probe/probe_1.bb", "PLAIN = \"changed\"\n");
     let why = daemon.says_the_same(&["why", "probe:do_probe"], "a change");
     assert!(why.out.contains("PLAIN changed from \"a\" to \"changed\""), "{why:?}");
-    for arguments in [
-        &["-p"][..],
-        &["-s"],
-        &["-n", "user"],
-        &["-e", "probe"],
-        &["-n", "-c", "probe", "probe"],
-        &["-n", "-b", "../layer/recipes-a/probe/user_1.bb"],
-        &["-n", "nothing"],
-        &["-n", "-c", "nothing", "user"],
-        &["-S", "none", "user"],
-        &["-g", "user"],
-    ] {
-        let cold = build.bitbake(arguments, None);
-        let files = || ["pn-buildlist", "task-depends.dot"].map(|name| fs::read(build.path("build").join(name)).ok());
-        let cold_files = files();
-        assert_eq!(build.bitbake(arguments, Some(&daemon.address)), cold, "{arguments:?}");
-        assert_eq!(files(), cold_files, "{arguments:?}");
-    }
 }
 
 /// Takes requests and refuses them. Returns the questions that it was asked.
@@ -439,6 +404,4 @@ fn commands_ask_a_daemon_first_and_do_without() {
         let own = [&["--daemon-address", &address, "bitbake"], arguments].concat();
         asked(&|| Build::ended(&mut build.command(Path::new(env!("CARGO_BIN_EXE_buildnet")), &own)), question);
     }
-    asked(&|| build.bitbake(&["-p"], Some(&address)), "bitbake");
-    asked(&|| build.bitbake(&["-e"], Some(&address)), "env");
 }

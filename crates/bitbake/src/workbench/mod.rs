@@ -2,7 +2,8 @@
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `hashing` (hashes, and files of them), `stamps` (signature files), `survey` (layers, versions, providers, lint).
+//! `hashing` (hashes, and files of them), `stamps` (signature files), `reuse` (what shared state does not have), `survey` (versions),
+//! `lint` (what is legal and probably not meant), `environment` (variables), `why` (what made a hash another).
 //! [`Live`] keeps one in memory: `current` brings it up to date after changes, `followed` says which changes matter, `kept` holds
 //! graphs and hashes from one question to the next.
 
@@ -11,11 +12,12 @@ mod current;
 mod environment;
 mod finding;
 mod followed;
-mod front;
 mod hashing;
 mod kept;
+mod lint;
 mod live;
 mod question;
+mod reuse;
 mod stamps;
 mod survey;
 mod targets;
@@ -30,12 +32,14 @@ use parking_lot::Mutex;
 pub use environment::Variables;
 pub use finding::{Finding, Severity};
 pub use followed::{Changed, Followed};
-pub use front::{Front, FrontMode, FrontSummary};
+pub use hashing::Written;
 pub use kept::Kept;
+pub use lint::{CHECKS, lint};
 pub use live::Live;
 pub use question::{Answer, Question, Refusal, answer, answer_from};
-pub use stamps::{read_signature, signature_of, write_signature};
-pub use survey::{Version, lint, versions};
+pub use reuse::Unusable;
+pub use stamps::{newest_signature, read_signature, signature_of, write_signature};
+pub use survey::{Version, versions};
 pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
 use crate::config::{BuildDir, Options, Outcome, ParseOptions, Pattern, RecipeFile};

@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::environment::{Variables, show_variables};
-use super::front::{Front, FrontSummary, front};
 use super::kept::Graph;
 use super::why::explain;
 use super::{Finding, Kept, Severity, Wanted, Workbench, graph_dot, graph_json, lint};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::graph::{Universe, task_row};
 
 /// What can be asked.
@@ -57,10 +56,11 @@ pub enum Question {
     },
     /// Variables.
     Env(Variables),
-    /// BitBake's command line.
-    Bitbake(Front),
     /// What is legal and probably not meant.
-    Lint,
+    Lint {
+        /// Only what lies in these files, or below these directories; everywhere where there are none.
+        paths: Vec<String>,
+    },
 }
 
 /// An answer.
@@ -80,10 +80,6 @@ pub struct Answer {
     pub parsed: usize,
     /// Why nothing is answered, though nothing is wrong with the metadata.
     pub refusal: Option<Refusal>,
-    /// More of what was read, for [`Question::Bitbake`].
-    pub summary: Option<FrontSummary>,
-    /// Files for whoever asked to write where he stands: name, content.
-    pub written: Vec<(String, String)>,
 }
 
 /// Why a question has no answer: who asked is mistaken.
@@ -140,7 +136,6 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
             return Ok(());
         }
         Question::Env(wanted) => return show_variables(bench, wanted, answer),
-        Question::Bitbake(asked) => return front(bench, asked, answer),
         _ => {}
     }
     let rows = matches!(question, Question::Parse { rows: true });
@@ -148,7 +143,7 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
     answer.findings.append(&mut reading.findings);
     (answer.files, answer.parsed) = (reading.files, reading.parsed);
     match question {
-        Question::Layers | Question::Env(_) | Question::Bitbake(_) => {}
+        Question::Layers | Question::Env(_) => {}
         Question::Parse { .. } => {
             let (files, variants, skipped) = (reading.files, reading.recipes.len(), reading.skipped());
             answer.text = if machine {
@@ -188,13 +183,25 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
             kept.rest(bench);
             told?;
         }
-        Question::Lint => {
-            let findings = lint(kept.take(bench, reading.recipes)?);
+        Question::Lint { paths } => {
+            let told = lint(bench, kept.take(bench, reading.recipes)?, paths);
             kept.rest(bench);
-            let findings = findings?;
-            let told = findings.len();
-            answer.findings.extend(findings);
-            answer.text = format!("{told} {} told\n", if told == 1 { "doubt" } else { "doubts" });
+            let told = told?;
+            // Reading warns of some of it, too.
+            let same = |one: &Finding, other: &Finding| match (&one.place, &other.place) {
+                (Some(one), Some(other)) => one.file == other.file && one.line == other.line && one.line > 0,
+                _ => false,
+            };
+            answer.findings.retain(|noticed| !told.iter().any(|finding| same(finding, noticed)));
+            if machine {
+                answer.failed |= told.iter().any(|finding| finding.severity == Severity::Error);
+                answer.text =
+                    told.iter().flat_map(|finding| [finding_json(finding).to_string(), "\n".to_owned()]).collect();
+            } else {
+                let word = if told.len() == 1 { "doubt" } else { "doubts" };
+                answer.text = format!("{} {word} told\n", told.len());
+                answer.findings.extend(told);
+            }
         }
         Question::Graph { targets, dot } => {
             let Some(graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
@@ -212,7 +219,7 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
             if *write {
                 let tasks = hashed.tasks.clone();
                 let written = bench.write_signatures(&graph.planned, &tasks)?;
-                answer.text = format!("signature data of {written} tasks written\n");
+                answer.text = format!("signature data of {} tasks written\n", written.files);
             } else if !*rows {
                 answer.text.clone_from(&hashed.text);
             }
@@ -229,6 +236,21 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
         }
     }
     Ok(())
+}
+
+/// A finding for programs.
+fn finding_json(finding: &Finding) -> serde_json::Value {
+    let place = finding.place.as_ref();
+    let number = |of: fn(&Place) -> u32| place.map(of).filter(|number| *number > 0);
+    json!({
+        "id": finding.id,
+        "severity": match finding.severity { Severity::Error => "error", Severity::Warning => "warning", Severity::Note => "note" },
+        "file": place.map(|place| &place.file),
+        "line": number(|place| place.line),
+        "column": number(|place| place.column),
+        "width": number(|place| place.width),
+        "message": finding.message,
+    })
 }
 
 /// The graph of targets; `None` after an error that was told. A recipe that cannot be read is one, needed or not: nobody knows what it

@@ -1,10 +1,10 @@
 //! Why a task's hash is not the one it was.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::question::{Answer, Refusal};
-use super::{Planned, Workbench, read_signature, signature_of};
+use super::{Planned, Workbench, newest_signature, read_signature, signature_of};
 use crate::error::{Error, Result};
 use crate::graph::HashedTask;
 use crate::signature::{SigData, differences};
@@ -34,9 +34,9 @@ pub(super) fn explain(
     let new = new.ok_or_else(|| Error::Fatal(format!("{task} was not signed")))?;
     let stamp = Path::new(&recipe.stamp);
     let path = match against {
-        Some(path) if path.is_dir() => newest(path, stamp, node.task.as_str(), true),
+        Some(path) if path.is_dir() => newest_signature(path, stamp, node.task.as_str(), true, None),
         Some(path) => Some(path.to_owned()),
-        None => newest(stamp.parent().unwrap_or(stamp), stamp, node.task.as_str(), false),
+        None => newest_signature(stamp.parent().unwrap_or(stamp), stamp, node.task.as_str(), false, None),
     };
     let Some(path) = path else {
         let text = format!("there is no signature data of {task} at {}", against.unwrap_or(stamp).display());
@@ -63,30 +63,4 @@ pub(super) fn explain(
         let _ = writeln!(out, "- {line}");
     }
     Ok(())
-}
-
-/// The newest signature data of a task: beside the stamp, or anywhere below a directory of stamps.
-fn newest(directory: &Path, stamp: &Path, task: &str, below: bool) -> Option<PathBuf> {
-    let base = stamp.file_name()?.to_str()?;
-    // <stamps>/<architecture>/<name>/<version>: below a directory, the recipe's name must be right, too.
-    let name = stamp.parent()?.file_name()?;
-    let prefixes = [format!("{base}.{task}.sigdata."), format!("{base}.{task}.siginfo.")];
-    let mut waiting = vec![directory.to_owned()];
-    let mut best: Option<(std::time::SystemTime, PathBuf)> = None;
-    while let Some(directory) = waiting.pop() {
-        for entry in std::fs::read_dir(&directory).ok()?.flatten() {
-            let (path, own) = (entry.path(), entry.file_name());
-            let Ok(metadata) = entry.metadata() else { continue };
-            let fits = own.to_str().is_some_and(|own| prefixes.iter().any(|prefix| own.starts_with(prefix.as_str())));
-            if metadata.is_dir() {
-                waiting.extend(below.then_some(path));
-            } else if fits && directory.file_name() == Some(name) {
-                let time = metadata.modified().unwrap_or(std::time::UNIX_EPOCH);
-                if best.as_ref().is_none_or(|(known, _)| time > *known) {
-                    best = Some((time, path));
-                }
-            }
-        }
-    }
-    best.map(|(_, path)| path)
 }

@@ -1,16 +1,25 @@
 //! Where the metadata is, and what goes wrong with it.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use buildnet_bitbake::config::Options;
-use buildnet_bitbake::workbench::{Answer, Finding, Question, Refusal, Severity, Workbench, answer, find_build_dir};
+use buildnet_bitbake::graph::HashedTask;
+use buildnet_bitbake::recipe::RecipeInfo;
+use buildnet_bitbake::workbench::{
+    Answer, Finding, Plan, Planned, Question, Reading, Refusal, Severity, Wanted, Workbench, answer, find_build_dir,
+    plan,
+};
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::{ClientError, Daemon};
 use buildnet_daemon::service::BitbakeRequest;
 use clap::Args;
 
+use super::front::as_bitbake;
 use crate::context::{Context, environment};
 use crate::output::{FAILED, print};
 use crate::terminal::messages::Verbosity;
@@ -54,6 +63,7 @@ impl PlaceArgs {
             cache: !self.no_cache,
             machine: context.json,
             daemon: (context.use_daemon && !self.no_cache).then(|| context.daemon.clone()),
+            told: Rc::default(),
         }
     }
 }
@@ -96,6 +106,15 @@ pub(crate) struct Place {
     pub(crate) machine: bool,
     /// The daemon to ask first, if any.
     pub(crate) daemon: Option<Daemon>,
+    /// How many warnings and errors were told.
+    pub(crate) told: Rc<Told>,
+}
+
+/// Counts of what was told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) warnings: Cell<usize>,
+    pub(crate) errors: Cell<usize>,
 }
 
 /// An error that has been told, or one that has not.
@@ -120,6 +139,13 @@ pub(crate) fn ended(result: Result<ExitCode, Stop>) -> Result<ExitCode, ErrorRep
 }
 
 impl Place {
+    /// Reads the configuration, and tells what is wrong with it.
+    pub(crate) fn open(&self) -> Result<Workbench, Stop> {
+        let bench = self.bench(&Question::Layers)?;
+        self.tell_all(&bench.findings);
+        Ok(bench)
+    }
+
     fn bench(&self, question: &Question) -> Result<Workbench, Stop> {
         let request = self.request(question.clone())?;
         let shows = matches!(question, Question::Env(_));
@@ -131,10 +157,7 @@ impl Place {
         } else {
             Workbench::open(&options, self.threads)
         };
-        bench.map_err(|error| {
-            self.tell_all(&Finding::failed(&error, None));
-            Stop::Told
-        })
+        bench.map_err(|error| self.failed(&error))
     }
 
     /// A question as the daemon is asked.
@@ -198,6 +221,39 @@ impl Place {
         }
     }
 
+    /// Tells an error of the metadata.
+    pub(crate) fn failed(&self, error: &buildnet_bitbake::Error) -> Stop {
+        self.tell_all(&Finding::failed(error, None));
+        Stop::Told
+    }
+
+    /// Reads recipes, and tells what is wrong with them.
+    pub(crate) fn read(&self, bench: &Workbench, wanted: &Wanted) -> Reading {
+        let reading = bench.read(wanted);
+        self.tell_all(&reading.findings);
+        reading
+    }
+
+    /// The task graph of targets over recipes that are read.
+    pub(crate) fn plan_of(
+        &self,
+        bench: &Workbench,
+        recipes: Vec<Arc<RecipeInfo>>,
+        wanted: &Plan<'_>,
+    ) -> Result<Planned, Stop> {
+        let mut planned = plan(bench, recipes, wanted).map_err(|error| self.failed(&error))?;
+        let findings = planned.findings(bench).map_err(|error| self.failed(&error))?;
+        self.tell_all(&findings);
+        if has_errors(&findings) { Err(Stop::Told) } else { Ok(planned) }
+    }
+
+    /// The hashes of planned tasks; what is noticed is told.
+    pub(crate) fn hashes(&self, bench: &Workbench, planned: &mut Planned) -> Result<Vec<HashedTask>, Stop> {
+        let (tasks, findings) = bench.hashes(planned).map_err(|error| self.failed(&error))?;
+        self.tell_all(&findings);
+        Ok(tasks)
+    }
+
     pub(crate) fn tell_all(&self, findings: &[Finding]) {
         for finding in findings {
             self.tell(finding);
@@ -222,9 +278,40 @@ impl Place {
             (Severity::Note, false) => "note",
         };
         // What metadata says must not move the cursor.
-        let text: Vec<String> = finding.to_string().lines().map(|line| clean(line, false)).collect();
-        eprintln!("{word}: {}", text.join("\n"));
+        let text = finding.to_string();
+        let text = if self.bitbake { as_bitbake(&text) } else { text };
+        let text: Vec<String> = text.lines().map(|line| clean(line, false)).collect();
+        self.say(finding.severity, &format!("{word}: {}", text.join("\n")));
     }
+
+    /// Something that BitBake's users are told.
+    pub(crate) fn note(&self, text: &str) {
+        if !matches!(self.verbosity, Verbosity::Quiet) {
+            self.say(Severity::Note, &format!("NOTE: {text}"));
+        }
+    }
+
+    /// Writes a message. BitBake's errors go to standard error, and all else to standard output.
+    pub(crate) fn say(&self, severity: Severity, text: &str) {
+        let uncounted = Cell::new(0);
+        let count = match severity {
+            Severity::Error => &self.told.errors,
+            Severity::Warning => &self.told.warnings,
+            Severity::Note => &uncounted,
+        };
+        count.set(count.get() + 1);
+        if self.bitbake && severity != Severity::Error {
+            // A reader that has gone away needs no more of it.
+            let _ = print(&format!("{text}\n"));
+        } else {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Whether anything is an error.
+pub(crate) fn has_errors(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// Writes an answer: its rows to a file, or to standard output for `-`, and its text otherwise.
