@@ -53,7 +53,9 @@ pub struct PythonError {
 impl fmt::Display for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)?;
-        let frames: Vec<&str> = self.traceback.lines().filter(|line| line.trim_start().starts_with("File ")).collect();
+        // The files of the bridge to Python say nothing about the metadata.
+        let is_told = |line: &&str| line.trim_start().starts_with("File ") && !line.contains("/buildnet_");
+        let frames: Vec<&str> = self.traceback.lines().filter(is_told).collect();
         frames.iter().rev().take(4).try_for_each(|frame| write!(f, "\n  at {}", frame.trim()))
     }
 }
@@ -115,9 +117,16 @@ pub enum Error {
     Worker(String),
 }
 
-/// The lines that say what includes a file.
+/// Names the including places, innermost first; of a circle, once round and the file it began with.
 pub(crate) fn chain_of(including: &[Place]) -> String {
-    including.iter().flat_map(|place| ["\n  included from ".to_owned(), place.to_string()]).collect()
+    let mut told: Vec<String> = including.iter().map(|place| format!("\n  included from {place}")).collect();
+    let again = |at: &usize| told[..*at].contains(&told[*at]);
+    if let Some(repeated) = (0..told.len()).find(again) {
+        let outermost = told.pop();
+        told.truncate(repeated);
+        told.extend(outermost.filter(|outermost| !told.contains(outermost)));
+    }
+    told.concat()
 }
 
 fn lines(errors: &[(Place, String)]) -> String {

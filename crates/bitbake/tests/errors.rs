@@ -78,11 +78,44 @@ fn a_class_or_file_that_is_missing_is_named() {
 
 #[test]
 fn circles_end() {
-    assert_says(&[("a.bb", "A = \"${B}\"\nB = \"${A}\"\nC := \"${A}\"\n")], &["LAYER/a.bb:3", "in a circle", "A -> B"]);
+    assert_says(
+        &[("a.bb", "A = \"${B}\"\nB = \"${A}\"\nC := \"${A}\"\n")],
+        &["LAYER/a.bb:3", "in a circle", "A -> B"],
+    );
     assert_says(
         &[("a.bb", "require b.inc\n"), ("b.inc", "require c.inc\n"), ("c.inc", "require b.inc\n")],
-        &["include each other in a circle"],
+        &[
+            "LAYER/c.inc:1: files include each other in a circle\n  included from LAYER/c.inc:1\n  included from LAYER/b.inc:1\n  \
+             included from LAYER/a.bb:1",
+        ],
     );
+}
+
+#[test]
+fn what_is_included_must_be_a_bitbake_file_even_when_it_is_missing() {
+    assert_says(&[("a.bb", "\ninclude a.txt\n")], &["LAYER/a.bb:2: a.txt is not a BitBake file"]);
+    assert_says(&[("a.bb", "include ${NAME}\n")], &["LAYER/a.bb:1: ${NAME} is not a BitBake file"]);
+}
+
+#[test]
+fn a_function_that_cannot_be_read_is_named() {
+    assert_says(
+        &[("a.bb", "A = \"1\"\ndo_build() {\n\tif true; then\n\techo ${A}\n}\n")],
+        &["LAYER/a.bb:2: the function do_build: shell syntax error at line "],
+    );
+}
+
+#[test]
+fn an_append_for_no_recipe_is_an_error() {
+    let top = tempfile::tempdir().expect("a temporary directory");
+    let layer = "BBPATH .= \":${LAYERDIR}\"\nBBFILES += \"${LAYERDIR}/*.bb ${LAYERDIR}/*.bbappend\"\nBBFILE_COLLECTIONS += \"t\"\n\
+                 BBFILE_PATTERN_t = \"^${LAYERDIR}/\"\nLAYERSERIES_CORENAMES = \"x\"\nLAYERSERIES_COMPAT_t = \"x\"\n";
+    let files =
+        [("conf/layer.conf", layer), ("a_1.bb", ""), ("a_%.bbappend", ""), ("a_1.bbappend", ""), ("a_2.bbappend", "")];
+    let Some(dir) = build(top.path(), &files) else { return };
+    let dir = dir.expect("the configuration is read");
+    let unused: Vec<&str> = dir.unused_appends().iter().filter_map(|file| file.rsplit('/').next()).collect();
+    assert_eq!(unused, ["a_2.bbappend"]);
 }
 
 #[test]
@@ -100,6 +133,10 @@ fn python_without_end_is_stopped() {
     assert_says(
         &[("a.bb", "A := \"${@[1 for x in iter(int, 1)]}\"\n")],
         &["LAYER/a.bb:1", "ran for 2 s without end", "iter(int, 1)"],
+    );
+    assert_says(
+        &[("a.bb", "A = \"1\"\npython () {\n    while True:\n        pass\n}\n")],
+        &["LAYER/a.bb:", ": an anonymous function ran for 2 s without end"],
     );
 }
 

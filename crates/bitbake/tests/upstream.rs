@@ -95,12 +95,20 @@ fn code_parser_cases() {
 
 #[test]
 fn utils_cases() {
+    check("utils", &[("Path.test_unsafe_delete_path", "calls a private function by its name")]);
+}
+
+#[test]
+fn parse_cases() {
     check(
-        "utils",
+        "parse",
         &[
-            ("EditBbLayersConf", "edits configuration files: for tools, not for metadata"),
-            ("EditMetadataFile", "the same"),
-            ("Path.test_unsafe_delete_path", "calls a private function by its name"),
+            ("test_file_variables", "runs the program and reads what it prints"),
+            ("test_parse_export_functions", "looks for classes where Python stands, not in BBPATH"),
+            ("test_parse_broken_multiline_comment", "the error is a ParseError here"),
+            ("test_parse_comment_in_var", "the same"),
+            ("test_parse_special_character_assignment", "the error says it in other words"),
+            ("test_unclosed_functions", "the same"),
         ],
     );
 }

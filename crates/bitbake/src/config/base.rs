@@ -58,17 +58,13 @@ pub struct BuildDir {
     pub layers: Vec<Layer>,
     /// The other configurations that `BBMULTICONFIG` names, in its order.
     pub multiconfigs: Vec<Multiconfig>,
-    recipes: Vec<RecipeFile>,
+    found: Found,
     library: Arc<Library>,
     ignored: Vec<Sym>,
     /// Sessions whose Python is running and waits for more.
     idle: Mutex<Vec<Session>>,
     /// What was looked at while the configuration was read.
     seen: Vec<Seen>,
-    /// Directories that were listed to find the recipes.
-    listed: Vec<PathBuf>,
-    /// How many recipes and appends BBMASK hides.
-    pub masked: usize,
     /// The variables that the user's environment sets, where he stands aside.
     user_settings: Vec<(String, String)>,
 }
@@ -114,12 +110,9 @@ impl BuildDir {
             store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
         }
         let layers = layers_of(&mut session, &mut store)?;
-        let Found { mut recipes, mut listed, mut masked } = recipe_files(&mut session, &mut store, &layers, "")?;
+        let mut found = recipe_files(&mut session, &mut store, &layers, "")?;
         for Multiconfig { name, store } in &mut multiconfigs {
-            let more = recipe_files(&mut session, store, &layers, name)?;
-            recipes.extend(more.recipes);
-            listed.extend(more.listed);
-            masked += more.masked;
+            found.extend(recipe_files(&mut session, store, &layers, name)?);
         }
         let library = Arc::new(library(&mut session, &mut store)?);
         let ignored =
@@ -128,20 +121,7 @@ impl BuildDir {
         let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
         let seen = session.seen.drain().collect();
         let idle = Mutex::new(vec![session.hand_over()]);
-        Ok(Self {
-            store,
-            session,
-            layers,
-            multiconfigs,
-            recipes,
-            library,
-            ignored,
-            idle,
-            seen,
-            listed,
-            masked,
-            user_settings,
-        })
+        Ok(Self { store, session, layers, multiconfigs, found, library, ignored, idle, seen, user_settings })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
@@ -159,21 +139,28 @@ impl BuildDir {
 
     /// Directories that were listed to find the recipes.
     pub(crate) fn listed(&self) -> &[PathBuf] {
-        &self.listed
+        &self.found.listed
+    }
+
+    /// How many recipes and appends BBMASK hides.
+    pub fn masked(&self) -> usize {
+        self.found.masked
+    }
+
+    /// Appends that are for no recipe, which BitBake takes for an error.
+    pub fn unused_appends(&self) -> &[String] {
+        &self.found.unused
     }
 
     /// Looks for recipes and appends again.
     pub(crate) fn find_recipes(&mut self) -> Result<()> {
         let mut session = self.session(false);
-        let (mut recipes, mut listed, mut masked) = (Vec::new(), Vec::new(), 0);
+        let mut found = Found::default();
         for (name, store) in self.configurations() {
-            let more = recipe_files(&mut session, &mut store.copy(), &self.layers, name)?;
-            recipes.extend(more.recipes);
-            listed.extend(more.listed);
-            masked += more.masked;
+            found.extend(recipe_files(&mut session, &mut store.copy(), &self.layers, name)?);
         }
         self.give_back(session);
-        (self.recipes, self.listed, self.masked) = (recipes, listed, masked);
+        self.found = found;
         Ok(())
     }
 
@@ -207,7 +194,7 @@ impl BuildDir {
     /// The recipes that BBFILES names and BBMASK leaves, in order, with their appends: those of the default configuration, then
     /// those of each other one.
     pub fn recipes(&self) -> &[RecipeFile] {
-        &self.recipes
+        &self.found.recipes
     }
 
     /// The configurations' names and stores, the default one (whose name is empty) first.

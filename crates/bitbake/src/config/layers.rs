@@ -163,17 +163,29 @@ fn layer_priority(
     highest + 1
 }
 
-/// What BBFILES names.
+/// What BBFILES names and BBMASK leaves.
+#[derive(Default)]
 pub(super) struct Found {
-    /// The recipes that BBMASK leaves, in the order of layer priority.
+    /// The recipes, in the order of layer priority.
     pub(super) recipes: Vec<RecipeFile>,
+    /// Appends that no recipe is there for.
+    pub(super) unused: Vec<String>,
     /// The directories that were listed.
     pub(super) listed: Vec<PathBuf>,
-    /// How many files BBMASK hides.
+    /// How many recipes and appends BBMASK hides.
     pub(super) masked: usize,
 }
 
-/// Finds the recipes of a configuration.
+impl Found {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.recipes.extend(other.recipes);
+        self.unused.extend(other.unused);
+        self.listed.extend(other.listed);
+        self.masked += other.masked;
+    }
+}
+
+/// Finds the recipes and appends of a configuration.
 pub(super) fn recipe_files(
     session: &mut Session,
     store: &mut Store,
@@ -210,12 +222,14 @@ pub(super) fn recipe_files(
         .map(|file| (base_name(file).replace(".bbappend", ".bb"), file.clone()))
         .collect();
     let mut recipes = Vec::new();
+    let mut used = rustc_hash::FxHashSet::default();
     for path in files.into_iter().filter(|file| is_kind(file, "bb")) {
         let name = base_name(&path).to_owned();
         let matching = appends.iter().filter(|(target, _)| {
             *target == name || target.split_once('%').is_some_and(|(prefix, _)| name.starts_with(prefix))
         });
-        let appends = matching.map(|(_, file)| file.clone()).collect();
+        let appends: Vec<String> = matching.map(|(_, file)| file.clone()).collect();
+        used.extend(appends.iter().cloned());
         let layer = layer_of(&path);
         recipes.push(RecipeFile {
             layer: layer.map(|l| l.name.clone()),
@@ -225,7 +239,8 @@ pub(super) fn recipe_files(
             path,
         });
     }
-    Ok(Found { recipes, listed, masked })
+    let unused = appends.into_iter().map(|(_, file)| file).filter(|file| !used.contains(file)).collect();
+    Ok(Found { recipes, unused, listed, masked })
 }
 
 fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Pattern>> {

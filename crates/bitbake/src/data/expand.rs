@@ -239,9 +239,10 @@ fn in_variable(error: Error, var: Option<Sym>, text: &str) -> Error {
     match error {
         Error::Skip(_) => error,
         Error::Expansion { mut chain, message } => {
-            // A circle repeats its variables; naming each once says it all.
+            // A circle repeats its variables: once round says it all.
+            let closed = |last: &String| chain[..chain.len() - 1].contains(last);
             if let Some(var) = var
-                && (chain.len() < 12 || !chain.iter().any(|name| name == var.as_str()))
+                && !chain.last().is_some_and(closed)
             {
                 chain.push(var.to_string());
             }

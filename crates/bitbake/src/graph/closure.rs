@@ -245,10 +245,11 @@ impl Closure {
         Ok(true)
     }
 
-    fn add_recipe(&mut self, universe: &Universe, index: usize) -> Result<()> {
+    fn add_recipe(&mut self, universe: &mut Universe, index: usize) -> Result<()> {
         if !self.seen.insert(index) {
             return Ok(());
         }
+        universe.add_extra_depends(index)?;
         self.recipes.push(index);
         let configuration = universe.configuration_of(index);
         let recipe = &universe.recipes[index];

@@ -1,7 +1,7 @@
 //! Who provides what, and who is preferred.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::{BuildDir, Pattern};
@@ -23,7 +23,7 @@ pub struct Universe {
     pub(super) configurations: Vec<Configuration>,
     /// Recipe → its configuration, by index.
     of_recipe: Vec<usize>,
-    session: Session,
+    pub(super) session: Session,
 }
 
 /// What is as much alike may have been meant.
@@ -63,6 +63,8 @@ pub(super) struct Configuration {
     /// `ASSUME_PROVIDED`: names, and patterns (which start with `^` or end with `$`).
     assumed: HashSet<String>,
     assumed_patterns: Vec<Pattern>,
+    /// The names of its world, once that was asked for.
+    pub(super) world: Option<Arc<BTreeSet<String>>>,
     /// The configuration, to read preferences from.
     store: Store,
 }
@@ -90,6 +92,7 @@ impl Configuration {
             preferred,
             assumed: names.into_iter().collect(),
             assumed_patterns: patterns.iter().map(|pattern| Pattern::at_start(pattern)).collect(),
+            world: None,
             store,
         })
     }

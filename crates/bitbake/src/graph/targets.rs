@@ -23,21 +23,23 @@ impl Universe {
         let mut late = Vec::new();
         for word in words {
             match word.as_str() {
-                "world" => late.extend(self.each_configuration(|own| self.world(own, &task))),
-                "universe" => late.extend(self.each_configuration(|own| self.everything(own, &task))),
+                "world" => {
+                    for own in 0..self.configurations.len() {
+                        let world = self.world(own, Some(&task));
+                        late.extend(world.iter().map(|name| in_multiconfig(&self.configurations[own].name, name)));
+                    }
+                }
+                "universe" => {
+                    for (own, configuration) in self.configurations.iter().enumerate() {
+                        let all = self.everything(own, &task);
+                        late.extend(all.into_iter().map(|name| in_multiconfig(&configuration.name, &name)));
+                    }
+                }
                 _ => names.push(word.replacen("multiconfig:", "mc:", usize::from(word.starts_with("multiconfig:")))),
             }
         }
         names.extend(late);
         Ok(self.wildcards(names)?.into_iter().map(|name| target(&name, &task)).collect())
-    }
-
-    fn each_configuration(&self, list: impl Fn(usize) -> Vec<String>) -> Vec<String> {
-        let named = |own: usize| {
-            let name = self.configurations[own].name.as_str();
-            list(own).into_iter().map(move |item| in_multiconfig(name, &item))
-        };
-        (0..self.configurations.len()).flat_map(named).collect()
     }
 
     /// Replaces `mc:*:NAME` by the same of every configuration; the default one is meant only if no other target is plain.
@@ -65,24 +67,6 @@ impl Universe {
         }
         all.extend(default.filter(|_| !plain));
         Ok(all)
-    }
-
-    /// What `world` builds: the recipes with the task that say nothing against it (`EXCLUDE_FROM_WORLD`), provide nothing virtual,
-    /// and nothing that another recipe provides, too.
-    fn world(&self, configuration: usize, task: &str) -> Vec<String> {
-        let mut found = BTreeSet::new();
-        for (_, recipe) in self.of_configuration(configuration).filter(|(_, recipe)| !recipe.not_world) {
-            let alone = |item: &String| {
-                let item = Item { configuration, name: item };
-                !item.name.starts_with("virtual/")
-                    && self.all_providers(item).iter().all(|other| self.recipes[*other].name == recipe.name)
-            };
-            let has_task = recipe.tasks.tasks.iter().any(|own| own.as_str() == task);
-            if has_task && self.provided_by(configuration, &recipe.name).iter().all(alone) {
-                found.insert(recipe.name.clone());
-            }
-        }
-        found.into_iter().collect()
     }
 
     /// What `universe` builds: every recipe, if one that provides its name has the task.

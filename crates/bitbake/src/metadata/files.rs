@@ -70,7 +70,8 @@ impl<'a> Reader<'a> {
         let old = if included { store.get_raw(self.session, file_var())? } else { None };
         store.add_file(file);
         if self.chain.len() > DEPTH {
-            return Err(self.error(name, 0, "files include each other in a circle"));
+            let here = self.chain.last().cloned().unwrap_or_else(|| Place::file(name));
+            return Err(self.error(&here.file, here.line, "files include each other in a circle"));
         }
         self.session.seen.insert(Seen::content(file));
         let parsed =
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `include` and `require`: any number of files, each looked for beside the including file, then along BBPATH.
-    pub(super) fn include(
+    pub(crate) fn include(
         &mut self,
         store: &mut Store,
         parent: Sym,
@@ -147,6 +148,11 @@ impl<'a> Reader<'a> {
     ) -> Result<()> {
         if parent.as_str() == name {
             return Ok(());
+        }
+        // BitBake looks at the name before it looks for the file: one that may be missing must be a BitBake file, too.
+        if !["conf", "bb", "bbclass", "inc"].iter().any(|kind| is_kind(name, kind)) {
+            let here = self.chain.last().cloned().unwrap_or_else(|| Place::line(name, line));
+            return Err(self.error(&here.file, here.line, &format!("{name} is not a BitBake file")));
         }
         let mut file = Sym::new(name);
         if name.starts_with('/') {
@@ -187,7 +193,9 @@ impl<'a> Reader<'a> {
         if store.has_file(file) {
             let by = store.get_raw(self.session, file_var())?.map(|v| v.to_text()).unwrap_or_default();
             let text = format!("Duplicate inclusion for {file} in {by}");
-            self.session.messages.push(crate::python::Message { level: 30, text });
+            if !self.session.messages.iter().any(|message| message.text == text) {
+                self.session.messages.push(crate::python::Message { level: 30, text });
+            }
         }
         Ok(())
     }

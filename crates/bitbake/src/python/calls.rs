@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::session::{Message, Session};
 use crate::data::{Lookup, Origin, Store};
 use crate::error::{Error, Result};
+use crate::metadata::Reader;
 use crate::recipe::StoreView;
 use crate::signature::{Generator, differences};
 use crate::workbench::read_signature;
@@ -36,12 +37,16 @@ impl<'a> Arguments<'a> {
         Ok(self.value()?.truthy())
     }
 
+    fn line(&mut self) -> Result<u32> {
+        match self.value()? {
+            Value::Int(line) => Ok(u32::try_from(*line).unwrap_or_default()),
+            other => Err(Error::Worker(format!("{other:?} is no line"))),
+        }
+    }
+
     fn origin(&mut self) -> Result<Origin> {
         let file = self.text()?;
-        let line = match self.value()? {
-            Value::Int(line) => u32::try_from(*line).unwrap_or_default(),
-            _ => 0,
-        };
+        let line = self.line()?;
         Ok(if file.is_empty() { Origin::internal() } else { Origin { file: Sym::new(file), line } })
     }
 
@@ -156,13 +161,37 @@ impl Session {
                 Ok(Value::List(Arc::new(store.need_overrides(self)?.list.iter().map(|o| o.as_str().into()).collect())))
             }
             "copy" => {
-                let copy = store.copy();
+                let mut copy = store.copy();
+                // What is known of URLs is not copied.
+                let fetched = Sym::new("__BBFETCHED");
+                if copy.variable(fetched).is_some() {
+                    copy.delete(fetched, Origin::internal());
+                }
                 Ok(self.adopt(copy))
             }
             "history" => Ok(history(store, arguments.name()?)),
             "dependencies" => self.dependencies(store, arguments),
+            "recipe" => self.recipe(store, arguments.name()?),
             _ => self.write(store, operation, arguments).map(|()| Value::None),
         }
+    }
+
+    /// Reads a recipe into a store and finalises it; says which store each variant is in, the recipe's own being the given one.
+    fn recipe(&mut self, store: &mut Store, file: Sym) -> Result<Value> {
+        let handle = store.handle;
+        let appends = store.get_words(self, "__BBAPPEND")?;
+        let mut variants = Vec::new();
+        for variant in Reader::new(self).recipe(store.copy(), file, &appends, None)? {
+            let place = if variant.variant.is_empty() {
+                *store = variant.store;
+                store.handle = handle;
+                Value::Int(handle.into())
+            } else {
+                self.adopt(variant.store)
+            };
+            variants.push((variant.variant.as_str().into(), place));
+        }
+        Ok(Value::Dict(Arc::new(variants)))
     }
 
     fn write(&mut self, store: &mut Store, operation: &str, arguments: &mut Arguments<'_>) -> Result<()> {
@@ -219,6 +248,16 @@ impl Session {
                 let var = arguments.name()?;
                 store.expand_reference(self, var)
             }
+            "inherit" => {
+                let (classes, from, line) = (arguments.text()?, arguments.name()?, arguments.line()?);
+                Reader::new(self).inherit(store, classes, from, line, arguments.flag()?)
+            }
+            "include" => {
+                let (parent, files, line) = (arguments.name()?, arguments.text()?, arguments.line()?);
+                let required = Some(arguments.text()?).filter(|verb| !verb.is_empty());
+                Reader::new(self).include(store, parent, files, line, required)
+            }
+            "read" => Reader::new(self).read(store, arguments.name()?, true),
             _ => Err(Error::Worker(format!("there is no operation {operation}"))),
         }
     }

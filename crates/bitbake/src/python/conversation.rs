@@ -390,7 +390,12 @@ impl Session {
     /// Carries out a request that names stores by their number in the conversation.
     fn perform(&mut self, request: &Request) -> Answer {
         let parts = self.with_handles(request);
-        let makes_store = matches!(parts.first().and_then(Value::as_str), Some("copy" | "new" | "origenv"));
+        let operation = parts.first().and_then(Value::as_str);
+        let makes_store = matches!(operation, Some("copy" | "new" | "origenv"));
+        if operation == Some("recipe") {
+            // Makes any number of stores, which have no number in the conversation.
+            self.current().sound = false;
+        }
         match self.serve(&parts) {
             Ok(Value::Int(handle)) if makes_store => {
                 let conversation = self.current();

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = embedded![
     "bb/__init__.py",
     "bb/_depends.py",
     "bb/_digests.py",
+    "bb/_edit.py",
     "bb/_files.py",
     "bb/_host.py",
     "bb/_versions.py",

@@ -199,10 +199,17 @@ impl Session {
 
     /// Runs an anonymous or named Python function of the metadata: `name(d)`.
     pub fn run(&mut self, store: &mut Store, name: Sym, text: &Text, file: Sym, line: u32) -> Result<()> {
-        let code = Code { text: Text::clone(text), what: name.as_str(), arguments: Arc::default() };
+        // Nobody knows an anonymous function by the name that it is given.
+        let what = if name.as_str().starts_with("__anon_") { "an anonymous function" } else { name.as_str() };
+        let code = Code { text: Text::clone(text), what, arguments: Arc::default() };
         let rest =
             vec![name.as_str().into(), Value::Str(Arc::clone(text)), file.as_str().into(), Value::Int(line.into())];
-        self.execute(store, &code, "run", rest).map(drop)
+        self.execute(store, &code, "run", rest).map(drop).map_err(|error| match error {
+            Error::TimeLimit { seconds, what: own } if own == what => {
+                Error::TimeLimit { seconds, what: format!("{file}:{line}: {own}") }
+            }
+            other => other,
+        })
     }
 
     /// Runs an event handler.

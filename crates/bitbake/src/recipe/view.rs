@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::data::{Evaluate as _, Lookup, Origin, Store};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::python::Session;
 use crate::view::{DataView, Expansion};
 use crate::{CodeRefs, Sym, Text, Value};
@@ -15,12 +15,23 @@ pub struct StoreView<'a> {
     store: &'a mut Store,
     /// The copy that function bodies are read from, made when the first one is.
     functions: Option<Store>,
+    /// The function that is being read.
+    function: Option<Sym>,
 }
 
 impl<'a> StoreView<'a> {
     /// A view of a store.
     pub fn new(session: &'a mut Session, store: &'a mut Store) -> Self {
-        Self { session, store, functions: None }
+        Self { session, store, functions: None, function: None }
+    }
+
+    /// Says which function it is that cannot be read, and where it is.
+    fn in_function(&self, error: Error) -> Error {
+        let (Error::Fatal(message), Some(function)) = (&error, self.function) else { return error };
+        let flag = |name: &str| self.store.flag_raw(function, Sym::new(name)).map(|value| value.to_text());
+        let (Some(file), Some(line)) = (flag("filename"), flag("lineno")) else { return error };
+        let place = Place::line(file.to_string(), line.parse().unwrap_or_default());
+        Error::parse(place, format!("the function {function}: {message}"))
     }
 }
 
@@ -72,6 +83,7 @@ impl DataView for StoreView<'_> {
     }
 
     fn parse_function(&mut self, var: Sym) -> Result<(Option<Value>, Arc<Expansion>)> {
+        self.function = Some(var);
         if self.functions.is_none() {
             let mut copy = self.store.copy();
             for forced in self.store.get_words(self.session, "BB_HASH_CODEPARSER_VALS")? {
@@ -88,10 +100,10 @@ impl DataView for StoreView<'_> {
     }
 
     fn scan_python(&mut self, code: &str) -> Result<Arc<CodeRefs>> {
-        self.session.code_refs(code)
+        self.session.code_refs(code).map_err(|error| self.in_function(error))
     }
 
     fn scan_shell(&mut self, code: &Text) -> Result<Arc<BTreeSet<Text>>> {
-        self.session.shared.shell_execs(code)
+        self.session.shared.shell_execs(code).map_err(|error| self.in_function(error))
     }
 }

@@ -46,6 +46,23 @@ impl Finding {
         Self { severity: Severity::Error, place: None, message: message.into(), id: None }
     }
 
+    /// Appends that are for no recipe, each once, though several configurations may miss its recipe.
+    pub(super) fn unused(appends: &[String]) -> Vec<Self> {
+        let mut told: Vec<Self> = Vec::new();
+        for append in appends {
+            let finding = Self {
+                severity: Severity::Error,
+                place: Some(whole(append)),
+                message: "no recipe is there for this append".into(),
+                id: None,
+            };
+            if !told.contains(&finding) {
+                told.push(finding);
+            }
+        }
+        told
+    }
+
     /// Something worth knowing, without a place.
     pub fn note(message: impl Into<String>) -> Self {
         Self { severity: Severity::Note, place: None, message: message.into(), id: None }
@@ -159,7 +176,8 @@ fn culprit(text: &str, message: &str) -> Option<Range<usize>> {
     }
     let is_name = |c: char| c.is_alphanumeric() || "_-+./:${}@%".contains(c);
     let words = head.split(|c: char| !is_name(c)).map(|word| word.trim_matches(['.', ':'])).filter(|w| w.len() > 2);
-    let longest = words.filter(|word| text.contains(word)).max_by_key(|word| word.len())?;
+    // A statement begins with its keyword, which is rarely what is wrong.
+    let longest = words.filter(|word| text.contains(word)).max_by_key(|word| (!text.starts_with(word), word.len()))?;
     let at = text.find(longest)?;
     Some(at..at + longest.len())
 }

@@ -218,6 +218,9 @@ impl Workbench {
             Some(cache) => self.read_what_is_new(&mut cache.lock(), wanted, &mut reading),
             None => self.read_anew(&[], wanted.recipes.as_deref(), wanted.sign, wanted.rows),
         };
+        if wanted.recipes.is_none() {
+            reading.findings.extend(Finding::unused(self.dir.unused_appends()));
+        }
         let mut told = HashSet::new();
         for (index, result) in results {
             let file = &self.dir.recipes()[index];

@@ -39,13 +39,14 @@ revisions = {}
 class FetchData:
     """What is known of one URL."""
 
-    def __init__(self, url, d, localonly=False):
+    def __init__(self, url, d, localonly=False, revision=None):
         self.url = url
         self.type, self.host, self.path, self.user, self.pswd, self.parm = decodeurl(d.expand(url))
         self.user = self.user or self.parm.get("user", "")
         self.pswd = self.pswd or self.parm.get("pswd", "")
         self._d = d
-        self.localpath = self.basename = self.basepath = self.revision = None
+        self.localpath = self.basename = self.basepath = None
+        self.revision = revision
         self.needdonestamp = True
         self.localfile = ""
         self.mirrortarballs = []
@@ -109,7 +110,8 @@ class FetchData:
         self.lockfile = base + ".lock"
 
     def setup_revisions(self, d):
-        self.revision = srcrev_internal_helper(self, d, self.name)
+        if self.revision is None:
+            self.revision = srcrev_internal_helper(self, d, self.name)
 
     def setup_localpath(self, d):
         if not self.localpath:
@@ -125,12 +127,19 @@ class Fetch:
         self.urls = urls or d.getVar("SRC_URI").split()
         self.d = d
         self.ud = {}
+        # BitBake keeps what it knows of URLs as long as the datastore lives: those that SRC_URI no longer names are still counted,
+        # with the revisions they had.
+        known = list(d.getVar("__BBFETCHED", False) or []) if cache else []
+        for url, revision in known:
+            self.ud[url] = FetchData(url, d, revision=revision)
         for url in self.urls:
             if url not in self.ud:
                 try:
                     self.ud[url] = FetchData(url, d, localonly)
                 except NonLocalMethod:
                     self.ud[url] = None
+        if cache and len(self.ud) > len(known):
+            d.setVar("__BBFETCHED", [(url, ud.revision) for url, ud in self.ud.items()])
 
     def localpath(self, url):
         if url not in self.urls:

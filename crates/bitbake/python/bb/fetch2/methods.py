@@ -226,13 +226,17 @@ class Repo(FetchMethod):
 class Npm(FetchMethod):
     types = ("npm",)
 
+    def supports(self, ud, d):
+        # BitBake has switched them off.
+        if super().supports(ud, d):
+            raise bb.parse.SkipRecipe(
+                "The %s fetcher has been disabled due to security issues and there is no maintainer to address them" % ud.type
+            )
+        return False
 
-class NpmShrinkWrap(FetchMethod):
+
+class NpmShrinkWrap(Npm):
     types = ("npmsw",)
-
-    def urldata_init(self, ud, d):
-        ud.needdonestamp = False
-        ud.basename = os.path.basename(ud.path)
 
 
 class Az(Wget):

@@ -6,6 +6,7 @@ import os
 
 import bb
 import buildnet_seen
+from buildnet_bridge import call
 
 logger = logging.getLogger("BitBake.Parsing")
 handlers = []
@@ -147,5 +148,18 @@ class _Signatures:
 
 
 siggen = _Signatures()
+
+
+
+def handle(fn, data, include=0, baseconfig=False):
+    """Reads a file into a datastore; a recipe that is not included is finalised: its variants come back by name."""
+    path = resolve_file(fn, data)
+    if include or not path.endswith((".bb", ".inc")):
+        call("read", data._handle, path)
+        return data
+    own = data._handle
+    variants = call("recipe", own, path)
+    return {name: data if handle == own else data._adopt(handle) for name, handle in variants.items()}
+
 
 from bb.parse.parse_py import BBHandler, ConfHandler  # noqa: E402,F401

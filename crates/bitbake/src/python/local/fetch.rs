@@ -1,16 +1,19 @@
 //! Two functions of the runtime's `bb.fetch2` that every recipe calls: for local files, downloads, and git repositories whose
 //! revision is given. What they ask and write is what `bb/fetch2/__init__.py` does, in the same order.
 
+use std::sync::Arc;
+
 use super::Stop;
 use super::object::Object;
 use super::run::{Machine, Outcome};
 use super::uri::Uri;
-use crate::Text;
+use crate::{Text, Value};
 
+/// Where the runtime keeps the URLs that were looked at, with their revisions, as long as a datastore lives.
+const FETCHED: &str = "__BBFETCHED";
 const DOWNLOADS: [&str; 4] = ["http", "https", "ftp", "ftps"];
 /// Other kinds of sources that are not local files.
-const REMOTE: [&str; 14] =
-    ["svn", "git", "gitsm", "gitannex", "sftp", "s3", "p4", "hg", "repo", "npm", "npmsw", "az", "crate", "gs"];
+const REMOTE: [&str; 12] = ["svn", "git", "gitsm", "gitannex", "sftp", "s3", "p4", "hg", "repo", "az", "crate", "gs"];
 const GIT_PROTOCOLS: [&str; 6] = ["git", "file", "ssh", "http", "https", "rsync"];
 
 /// A URL whose parameters say nothing unusual.
@@ -58,17 +61,26 @@ impl Machine<'_> {
         if self.get(store, &"__BBINSRCREV".into(), true)?.truth()? {
             return Err(Stop::Python);
         }
-        self.set(store, "__BBINSRCREV", crate::Value::Bool(true), false)?;
+        self.set(store, "__BBINSRCREV", Value::Bool(true), false)?;
         let mut urls = self.source_urls(store)?;
         if urls.is_empty() {
             urls = self.source_urls(store)?;
         }
+        if self.get(store, &FETCHED.into(), false)?.truth()? {
+            return Err(Stop::Python);
+        }
         let mut revisions: Vec<Text> = Vec::new();
+        let mut fetched: Vec<Value> = Vec::new();
         for url in &urls {
             let uri = source(url)?;
+            let mut own = Value::None;
             match &*uri.scheme {
                 "file" => {}
-                "git" => revisions.push(self.git_revision(store, &uri)?),
+                "git" => {
+                    let revision = self.git_revision(store, &uri)?;
+                    own = Value::Str(Text::clone(&revision));
+                    revisions.push(revision);
+                }
                 scheme if DOWNLOADS.contains(&scheme) => {
                     let last = uri.path.rsplit('/').next().unwrap_or_default();
                     let name = parameter(&uri, "downloadfilename").filter(|name| !name.is_empty()).unwrap_or(last);
@@ -78,6 +90,10 @@ impl Machine<'_> {
                 }
                 _ => return Err(Stop::Python),
             }
+            fetched.push(Value::Tuple(Arc::new(vec![Value::Str(Text::clone(url)), own])));
+        }
+        if !fetched.is_empty() {
+            self.set(store, FETCHED, Value::List(Arc::new(fetched)), false)?;
         }
         if revisions.len() > 1 && self.text_of(store, "SRCREV_FORMAT")?.is_empty() {
             return Err(Stop::Python);

@@ -355,7 +355,7 @@ impl Front {
                     reading.parsed - reading.failed,
                     reading.recipes.len(),
                     reading.skipped(),
-                    bench.dir.masked,
+                    bench.dir.masked(),
                     reading.failed,
                 ))?;
             }
