@@ -103,9 +103,15 @@ impl Warm<'_> {
     fn recipe(&self, name: &str) -> Result<PathBuf, String> {
         let directory = self.dir.join("layers/meta/recipes-core").join(name);
         let entries = std::fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let is_recipe = |file: &str| file.starts_with(&format!("{name}_")) && file.ends_with(".bb");
-        let found = entries.flatten().find(|entry| entry.file_name().to_str().is_some_and(is_recipe));
-        found.map(|entry| entry.path()).ok_or_else(|| format!("{} holds no recipe", directory.display()))
+        let is_recipe = |path: &PathBuf| {
+            let of_name = path
+                .file_name()
+                .and_then(|file| file.to_str())
+                .is_some_and(|file| file.starts_with(&format!("{name}_")));
+            of_name && path.extension().is_some_and(|extension| extension == "bb")
+        };
+        let found = entries.flatten().map(|entry| entry.path()).find(is_recipe);
+        found.ok_or_else(|| format!("{} holds no recipe", directory.display()))
     }
 
     fn command(&self) -> Command {

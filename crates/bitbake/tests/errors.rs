@@ -78,10 +78,7 @@ fn a_class_or_file_that_is_missing_is_named() {
 
 #[test]
 fn circles_end() {
-    assert_says(
-        &[("a.bb", "A = \"${B}\"\nB = \"${A}\"\nC := \"${A}\"\n")],
-        &["LAYER/a.bb:3", "in a circle", "A -> B"],
-    );
+    assert_says(&[("a.bb", "A = \"${B}\"\nB = \"${A}\"\nC := \"${A}\"\n")], &["LAYER/a.bb:3", "in a circle", "A -> B"]);
     assert_says(
         &[("a.bb", "require b.inc\n"), ("b.inc", "require c.inc\n"), ("c.inc", "require b.inc\n")],
         &[

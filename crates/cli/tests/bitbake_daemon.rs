@@ -47,6 +47,16 @@ do_build() {
 }
 addtask build
 "#;
+/// Needs what the world has.
+const WHOLE: &str = r#"python calculate_extra_depends() {
+    deps.extend(sorted(name for name in world_target if name in ("probe", "user", "versioned", "other")))
+}
+do_build[deptask] = "do_build do_probe"
+do_build() {
+    echo whole
+}
+addtask build
+"#;
 const USER: &str =
     "DEPENDS = \"probe\"\ndo_build[deptask] = \"do_probe\"\ndo_build() {\n    echo user\n}\naddtask build\n";
 
@@ -89,6 +99,7 @@ impl Build {
         build.probe("files/data.txt", "one\n");
         build.probe("user_1.bb", USER);
         build.probe("versioned_1.bb", VERSIONED);
+        build.probe("whole_1.bb", WHOLE);
         if has("git") {
             build.git(&["init", "-q"]);
             build.commit();
@@ -216,7 +227,7 @@ impl Numbers {
     }
 }
 
-const EDITS: u64 = 19;
+const EDITS: u64 = 20;
 
 /// One edit; its name.
 fn edit(build: &Build, which: u64, step: u64) -> &'static str {
@@ -306,12 +317,21 @@ fn edit(build: &Build, which: u64, step: u64) -> &'static str {
             }
             "a forced run's mark"
         }
+        18 => {
+            build.toggle("nowhere_1.bbappend", "A = \"1\"\n");
+            "an append without a recipe"
+        }
         _ => "nothing",
     }
 }
 
-const QUESTIONS: [&[&str]; 4] =
-    [&["sigs", "user", "versioned"], &["parse", "--jsonl", "-"], &["recipes"], &["sigs", "user", "--jsonl", "-"]];
+const QUESTIONS: [&[&str]; 5] = [
+    &["sigs", "user", "versioned"],
+    &["parse", "--jsonl", "-"],
+    &["recipes"],
+    &["sigs", "user", "--jsonl", "-"],
+    &["sigs", "whole"],
+];
 
 #[test]
 fn a_daemon_sees_every_edit() {
@@ -323,12 +343,13 @@ fn a_daemon_sees_every_edit() {
     }
     let mut numbers = Numbers(2026);
     // Each once, then some at random; a few together.
-    let singles = (0..EDITS).map(|which| vec![which]);
+    // What breaks everything is mended at once.
+    let singles = (0..EDITS).flat_map(|which| vec![vec![which]; if which == 16 || which == 18 { 2 } else { 1 }]);
     let random: Vec<Vec<u64>> =
         (0..8).map(|_| (0..=numbers.below(3)).map(|_| numbers.below(EDITS)).collect()).collect();
     for (step, edits) in (0..).zip(singles.chain(random)) {
         let names: Vec<&str> = edits.iter().map(|which| edit(&build, *which, step)).collect();
-        let arguments = QUESTIONS[usize::try_from(numbers.below(4)).unwrap()];
+        let arguments = QUESTIONS[usize::try_from(numbers.below(5)).unwrap()];
         let after = format!("step {step}: {}", names.join(", then "));
         daemon.says_the_same(QUESTIONS[0], &after);
         daemon.says_the_same(arguments, &after);

@@ -106,7 +106,7 @@ impl RecipeInfo {
             stamp: _,
             inherits,
             not_world,
-            extra_depends: _,
+            extra_depends,
             files: _,
         } = self;
         (file, multiconfig, path, variant, skipped)
@@ -118,6 +118,7 @@ impl RecipeInfo {
                 == (&other.runtime_provides, &other.depends, &other.runtime_depends)
             && (recommends, tasks, inherits, not_world)
                 == (&other.recommends, &other.tasks, &other.inherits, &other.not_world)
+            && *extra_depends == other.extra_depends
     }
 
     /// Takes away what it needs of other recipes, as BitBake's `-b` does.

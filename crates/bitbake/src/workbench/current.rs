@@ -116,7 +116,7 @@ impl Workbench {
         let listed: HashSet<&Path> = self.dir.listed().iter().map(PathBuf::as_path).collect();
         let is_known = |path: &str| {
             let of = |file: &RecipeFile| file.path == path || file.appends.iter().any(|append| append == path);
-            self.dir.recipes().iter().any(of)
+            self.dir.recipes().iter().any(of) || self.dir.unused_appends().iter().any(|append| append == path)
         };
         touched.paths().any(|path| {
             if listed.contains(path) {

@@ -126,18 +126,27 @@ impl Kept {
 
     /// Keeps a graph for the next question.
     pub(super) fn put_back(&mut self, bench: &Workbench, graph: Graph) {
-        let Graph { targets, planned: Planned { mut universe, closure, graph }, findings, changed, hashed } = graph;
-        universe.rest(&bench.dir);
+        let Graph { targets, planned: Planned { universe, closure, graph }, findings, changed, hashed } = graph;
         self.universe = Some(universe);
+        self.rest(bench);
+        if self.universe.is_none() {
+            return;
+        }
         self.graphs.push(Resting { targets, closure, graph, findings, changed, hashed });
         if self.graphs.len() > GRAPHS {
             self.graphs.remove(0);
         }
     }
 
-    /// Puts the table of providers to rest after [`Kept::take`].
+    /// Puts the table of providers to rest after [`Kept::take`], or away where it does not last.
     pub(super) fn rest(&mut self, bench: &Workbench) {
-        self.universe.iter_mut().for_each(|universe| universe.rest(&bench.dir));
+        let Some(universe) = &mut self.universe else { return };
+        let lasts = universe.lasts();
+        universe.rest(&bench.dir);
+        if !lasts {
+            self.universe = None;
+            self.graphs.clear();
+        }
     }
 
     /// The hashes of a graph as files are now.

@@ -208,10 +208,31 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
             answer.text = if *dot { graph_dot(&graph.planned) } else { format!("{}\n", graph_json(&graph.planned)) };
             kept.put_back(bench, graph);
         }
-        Question::Sigs { targets, rows, write } => {
-            let Some(mut graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
-            let hashed = kept.hash(bench, &mut graph)?;
-            answer.findings.extend(hashed.findings.iter().cloned());
+        Question::Sigs { targets, .. } => {
+            let Some(graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
+            signed(bench, question, graph, kept, answer)?;
+        }
+        Question::Why { task, .. } => {
+            let targets = std::slice::from_ref(task);
+            let Some(graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
+            signed(bench, question, graph, kept, answer)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is said of a graph's hashes.
+fn signed(
+    bench: &Workbench,
+    question: &Question,
+    mut graph: Graph,
+    kept: &mut Kept,
+    answer: &mut Answer,
+) -> Result<()> {
+    let hashed = kept.hash(bench, &mut graph)?;
+    answer.findings.extend(hashed.findings.iter().cloned());
+    match question {
+        Question::Sigs { rows, write, .. } => {
             if *rows {
                 let rows = hashed.tasks.iter().flat_map(|task| [task_row(task).to_string(), "\n".to_owned()]);
                 answer.rows = Some(rows.collect());
@@ -223,18 +244,14 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, 
             } else if !*rows {
                 answer.text.clone_from(&hashed.text);
             }
-            kept.put_back(bench, graph);
         }
         Question::Why { task, against } => {
-            let targets = std::slice::from_ref(task);
-            let Some(mut graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
-            let hashed = kept.hash(bench, &mut graph)?;
-            answer.findings.extend(hashed.findings.iter().cloned());
-            let hashed = hashed.tasks.clone();
-            explain(bench, &graph.planned, &hashed, task, against.as_deref(), answer)?;
-            kept.put_back(bench, graph);
+            let tasks = hashed.tasks.clone();
+            explain(bench, &graph.planned, &tasks, task, against.as_deref(), answer)?;
         }
+        _ => {}
     }
+    kept.put_back(bench, graph);
     Ok(())
 }
 
