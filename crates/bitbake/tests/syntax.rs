@@ -142,7 +142,7 @@ proptest! {
 }
 
 /// What BitBake's reader makes of files: the statements of each, or nothing where it refuses one.
-const READER: &str = r#"
+const READER: &str = r"
 import sys, json, types, logging, os, tempfile
 sys.path.insert(0, sys.argv[1])
 import bb, bb.data, bb.parse
@@ -194,7 +194,7 @@ with tempfile.TemporaryDirectory() as top:
         except (Fatal, bb.parse.ParseError, IndexError):
             found = None
         print(json.dumps(found))
-"#;
+";
 
 fn as_bitbake(statement: &Statement) -> Json {
     let line = statement.line;
@@ -210,7 +210,7 @@ fn as_bitbake(statement: &Statement) -> Json {
                 Operator::AppendDot => "postdot",
                 Operator::PrependDot => "predot",
             };
-            json!({"kind": "DataNode", "lineno": line, "sign": sign, "var": var.as_str(), "flag": flag.map(|f| f.as_str()),
+            json!({"kind": "DataNode", "lineno": line, "sign": sign, "var": var.as_str(), "flag": flag.map(buildnet_bitbake::Sym::as_str),
                    "value": &**value, "exp": export})
         }
         StatementKind::Include { files, required } => {

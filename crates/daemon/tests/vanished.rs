@@ -141,14 +141,14 @@ async fn whoever_vanishes_without_a_word_is_noticed() {
     // One that says nothing, one that has said something, one in the middle of an upload, one that waits for events, one that holds a
     // WebSocket, one that asks for hash equivalence over TCP, one of HTTP/2 with a call that does not end; and many that read a large
     // artifact and stop.
-    let mut held = vec![stream, network.connect(address)];
+    let mut streams = vec![stream, network.connect(address)];
     let mut open = |text: String, answered: &str| {
         let mut stream = network.connect(address);
         stream.write_all(text.as_bytes()).unwrap();
         let mut answer = vec![0; answered.len()];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(String::from_utf8_lossy(&answer), answered);
-        held.push(stream);
+        streams.push(stream);
     };
     open(head("PUT /gradle/bb", "content-length: 1000\r\n") + "half", "");
     open(head("GET /events", ""), "HTTP/1.1 200");
@@ -161,7 +161,7 @@ async fn whoever_vanishes_without_a_word_is_noticed() {
     }
     let mut asking = network.connect(equivalence);
     asking.write_all(b"OEHASHEQUIV 1.1\nneeds-headers: false\n\n").unwrap();
-    held.push(asking);
+    streams.push(asking);
     let wire = network.connect(address);
     wire.set_nonblocking(true).unwrap();
     let wire = TokioIo::new(tokio::net::TcpStream::from_std(wire).unwrap());
@@ -188,6 +188,6 @@ async fn whoever_vanishes_without_a_word_is_noticed() {
     assert!(grown < 200 << 20, "{grown} bytes for 64 clients that stopped reading");
     call.abort();
     connection.abort();
-    drop(held);
+    drop(streams);
     stop.cancel();
 }

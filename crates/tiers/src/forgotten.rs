@@ -40,7 +40,7 @@ impl Forgotten {
             }
         }
         let compacted = path.with_extension("new");
-        let lines: String = state.keys.keys().map(|key| format!("+ {key}\n")).collect();
+        let lines: String = state.keys.keys().flat_map(|key| ["+ ".into(), key.to_string(), "\n".into()]).collect();
         let mut file = File::create(&compacted)?;
         file.write_all(lines.as_bytes())?;
         file.sync_all()?;

@@ -200,12 +200,12 @@ async fn converse<S>(
         }
         request.extensions_mut().insert(seat.hangup().clone());
         let underway = seat.request();
-        let (request, watched) = drain::watch(request);
+        let (request, rest) = drain::watch(request);
         let answer = router.call(request);
         async move {
             let answer = answer.await;
             answer.map(|response| {
-                watched.answered(&response);
+                rest.answered(&response);
                 underway.until_sent(response)
             })
         }

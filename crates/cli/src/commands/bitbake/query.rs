@@ -15,7 +15,8 @@ pub(crate) const PREFIX: &str = "bitbake:";
 /// The tasks that a query may speak of, as `buildnet bitbake graph` tells them.
 #[derive(Deserialize)]
 pub(crate) struct Tasks {
-    tasks: Vec<Task>,
+    #[serde(rename = "tasks")]
+    list: Vec<Task>,
     /// The task of each target, as `FILE:TASK`.
     targets: Vec<String>,
     #[serde(skip)]
@@ -28,7 +29,8 @@ pub(crate) struct Tasks {
 #[derive(Deserialize)]
 struct Task {
     /// FILE:TASK
-    task: String,
+    #[serde(rename = "task")]
+    id: String,
     /// RECIPE:TASK
     name: String,
     setscene: bool,
@@ -69,15 +71,15 @@ impl Tasks {
         }
         let mut tasks: Self = serde_json::from_str(&answer.text)
             .map_err(|error| ErrorReport::internal("the graph cannot be read").because(&error))?;
-        tasks.by_id = tasks.tasks.iter().map(|task| task.task.clone()).zip(0..).collect();
+        tasks.by_id = tasks.list.iter().map(|task| task.id.clone()).zip(0..).collect();
         if targets.len() == tasks.targets.len() {
             tasks.aliases = targets.into_iter().zip(tasks.targets.iter().cloned()).collect();
         }
         // Two recipes of one name: the second goes by its file.
         let mut seen = BTreeSet::new();
-        for task in &mut tasks.tasks {
+        for task in &mut tasks.list {
             if !seen.insert(task.name.clone()) {
-                task.name.clone_from(&task.task);
+                task.name.clone_from(&task.id);
             }
         }
         Ok(tasks)
@@ -86,14 +88,14 @@ impl Tasks {
     /// The recipes of these tasks, each once, in the order of the tasks.
     pub(crate) fn recipes(&self, chosen: &[usize]) -> Vec<String> {
         let mut seen = BTreeSet::new();
-        let recipes = chosen.iter().map(|task| self.tasks[*task].recipe());
+        let recipes = chosen.iter().map(|task| self.list[*task].recipe());
         recipes.filter(|recipe| seen.insert(*recipe)).map(str::to_owned).collect()
     }
 }
 
 impl QueryGraph for Tasks {
     fn len(&self) -> usize {
-        self.tasks.len()
+        self.list.len()
     }
 
     fn noun(&self) -> &'static str {
@@ -101,11 +103,11 @@ impl QueryGraph for Tasks {
     }
 
     fn name(&self, node: usize) -> String {
-        self.tasks[node].name.clone()
+        self.list[node].name.clone()
     }
 
     fn depends_on(&self, node: usize) -> Vec<usize> {
-        self.tasks[node].depends.iter().filter_map(|id| self.by_id.get(id).copied()).collect()
+        self.list[node].depends.iter().filter_map(|id| self.by_id.get(id).copied()).collect()
     }
 
     fn plain<'w>(&self, word: &'w str) -> &'w str {
@@ -115,14 +117,14 @@ impl QueryGraph for Tasks {
     fn group(&self, name: &str) -> Vec<usize> {
         let full = name.rsplit_once(':').map(|(recipe, task)| format!("{recipe}:do_{task}"));
         // What a target is provided by goes by the target's name, too.
-        let provider = self.aliases.get(name).and_then(|id| self.by_id.get(id)).map(|node| &self.tasks[*node]);
+        let provider = self.aliases.get(name).and_then(|id| self.by_id.get(id)).map(|node| &self.list[*node]);
         let without = name.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).map_or(name, |(_, rest)| rest);
         let is_meant = |task: &Task| match provider {
-            Some(provider) if without.contains(':') => task.task == provider.task,
+            Some(provider) if without.contains(':') => task.id == provider.id,
             Some(provider) => task.recipe() == provider.recipe(),
-            None => task.recipe() == name || task.task == name || full.as_ref().is_some_and(|full| task.name == *full),
+            None => task.recipe() == name || task.id == name || full.as_ref().is_some_and(|full| task.name == *full),
         };
-        (0..self.tasks.len()).filter(|node| is_meant(&self.tasks[*node])).collect()
+        (0..self.list.len()).filter(|node| is_meant(&self.list[*node])).collect()
     }
 
     fn attributes(&self) -> &'static [&'static str] {
@@ -130,13 +132,13 @@ impl QueryGraph for Tasks {
     }
 
     fn attribute(&self, node: usize, attribute: &str) -> Vec<String> {
-        let task = &self.tasks[node];
+        let task = &self.list[node];
         let value = match attribute {
             "name" => &task.name,
             "recipe" => task.recipe(),
             "task" => task.own(),
             "kind" => return vec![if task.setscene { "setscene" } else { "plain" }.to_owned()],
-            _ => task.task.rsplit_once(':').map_or("", |(file, _)| file),
+            _ => task.id.rsplit_once(':').map_or("", |(file, _)| file),
         };
         vec![value.to_owned()]
     }
