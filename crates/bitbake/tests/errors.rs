@@ -82,8 +82,7 @@ fn circles_end() {
     assert_says(
         &[("a.bb", "require b.inc\n"), ("b.inc", "require c.inc\n"), ("c.inc", "require b.inc\n")],
         &[
-            "LAYER/c.inc:1: files include each other in a circle\n  included from LAYER/c.inc:1\n  included from LAYER/b.inc:1\n  \
-             included from LAYER/a.bb:1",
+            "LAYER/c.inc:1: files include each other in a circle\n  included from LAYER/b.inc:1\n  included from LAYER/a.bb:1",
         ],
     );
 }
