@@ -193,7 +193,7 @@ impl Place {
         self.tell_all(&answer.findings);
         if let Some(Refusal { message, hint }) = &answer.refusal {
             let report = ErrorReport::user(message);
-            return Err(hint.iter().fold(report, |report, hint| report.with_hint(hint)).into());
+            return Err(hint.iter().fold(report, ErrorReport::with_hint).into());
         }
         if self.cache
             && !self.bitbake
