@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
+use crate::warm::Warm;
+
 /// What is compared and measured.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Golden {
@@ -35,7 +37,7 @@ const CONFIGURATION: &str = "MACHINE = \"qemux86-64\"\nDISTRO = \"\"\nBB_NO_NETW
 const SHOWN: usize = 3;
 
 /// Runs everything; an error where something differs.
-pub(crate) fn run(golden: &Golden, program: &Path, dir: &Path) -> Result<(), String> {
+pub(crate) fn run(golden: &Golden, program: &Path, dir: &Path, runs: usize) -> Result<(), String> {
     let Some(oecore) = &golden.oecore else {
         println!("SKIPPED: neither --oecore nor BUILDNET_OECORE names an openembedded-core checkout");
         return Ok(());
@@ -45,6 +47,15 @@ pub(crate) fn run(golden: &Golden, program: &Path, dir: &Path) -> Result<(), Str
     let parse = bench.parse()?;
     let sigs = bench.sigs()?;
     bench.unchanged()?;
+    let warm = Warm {
+        program,
+        oecore: &bench.oecore,
+        dir: dir.join("bitbake-warm"),
+        configuration: CONFIGURATION,
+        target: &golden.target,
+        runs,
+    };
+    warm.run()?;
     if let Some(bitbake) = &golden.bitbake {
         bench.beside(bitbake, &parse, &sigs)?;
     }
@@ -186,7 +197,7 @@ fn measured(command: &mut Command) -> Result<Cost, String> {
 }
 
 /// Resident memory of a process and all below it, in MiB; pages they share count for each.
-fn resident(root: u32) -> u64 {
+pub(crate) fn resident(root: u32) -> u64 {
     let mut parents: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };

@@ -6,6 +6,7 @@ mod golden;
 mod measure;
 mod peers;
 mod scenarios;
+mod warm;
 mod workspace;
 
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let dir = arguments.dir.canonicalize().map_err(|error| error.to_string())?;
     if arguments.scenario == Scenario::BitbakeGolden {
         measure::noise();
-        return golden::run(&arguments.golden, &program, &dir);
+        return golden::run(&arguments.golden, &program, &dir, arguments.runs);
     }
     let name = format!("{}x{}", arguments.packages, arguments.files);
     let workspace = workspace::generate(&dir.join(name), arguments.packages, arguments.files, &arguments.peers)?;

@@ -153,6 +153,18 @@ impl Shared {
     pub(crate) fn forget(&self, path: Sym) {
         self.files.write().retain(|(known, _), _| *known != path);
     }
+
+    /// Forgets whether a path exists.
+    pub(crate) fn forget_existence(&self, path: Sym) {
+        self.exists.write().remove(&path);
+    }
+
+    /// Forgets all that was seen of the file system but the statements of files, and all that code made of it.
+    pub(crate) fn forget_places(&self) {
+        self.exists.write().clear();
+        self.links.write().clear();
+        self.memory.forget();
+    }
 }
 
 /// Reads a file, and says of which stat data it was before.

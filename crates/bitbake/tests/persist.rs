@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use buildnet_bitbake::config::Options;
 use buildnet_bitbake::persist::CacheOptions;
-use buildnet_bitbake::workbench::{Answer, Live, Question, Workbench, answer};
+use buildnet_bitbake::workbench::{Answer, Changed, Live, Question, Workbench, answer};
 use proptest::prelude::*;
 use support::python;
 use tempfile::TempDir;
@@ -220,41 +220,41 @@ fn a_class_concerns_those_that_inherit_it() {
 fn a_workbench_in_memory_sees_edits() {
     let Some(place) = Place::new() else { return };
     let mut live = place.live();
-    let mut ask = |quiet| live.ask(&ROWS, false, Place::environment(), quiet);
-    let first = ask(false);
+    let mut ask = |changed: Changed| live.ask(&ROWS, false, Place::environment(), &changed);
+    let first = ask(Changed::Anything);
     assert_eq!(first.parsed, first.files);
-    assert_eq!(ask(true).parsed, 0);
+    assert_eq!(ask(Changed::nothing()).parsed, 0);
     for (path, text, expected) in EDITS {
         place.edit(path, text);
-        let answer = ask(false);
+        let answer = ask(Changed::Anything);
         same(&answer, &place.fresh());
         assert_eq!(answer.parsed, expected.unwrap_or(answer.files), "{path}: {:?}", answer.findings);
-        assert_eq!(ask(false).parsed, 0, "{path} once is enough");
+        assert_eq!(ask(Changed::Anything).parsed, 0, "{path} once is enough");
     }
 }
 
 #[test]
 fn a_local_file_changes_the_hash_of_its_task() {
     let Some(place) = Place::new() else { return };
-    let question = Question::Sigs { targets: vec!["probe:do_probe".into()], rows: false };
+    let question = Question::Sigs { targets: vec!["probe:do_probe".into()], rows: false, write: false };
     let mut live = place.live();
-    let mut ask = |quiet| live.ask(&question, false, Place::environment(), quiet);
-    let first = ask(false);
+    let mut ask = |changed: Changed| live.ask(&question, false, Place::environment(), &changed);
+    let first = ask(Changed::Anything);
     assert!(first.text.contains("do_probe"), "{first:?}");
     let followed = {
         let mut other = place.live();
-        other.ask(&question, false, Place::environment(), false);
+        other.ask(&question, false, Place::environment(), &Changed::Anything);
         other.followed().expect("it was asked")
     };
     assert!(followed.matters(&place.path("layer/recipes-a/probe/files/data.txt")));
     assert!(followed.matters(&place.path("layer/recipes-a/probe/flag")), "what is not there matters, too");
     assert!(!followed.matters(&place.path("elsewhere")));
     place.write("layer/recipes-a/probe/files/data.txt", "two\n");
-    let second = ask(false);
+    let second = ask(Changed::Anything);
     assert_eq!(second.parsed, 0);
     assert_ne!(second.text, first.text);
     place.write("layer/recipes-a/probe/files/data.txt", "one\n");
-    assert_eq!(ask(false).text, first.text);
+    assert_eq!(ask(Changed::Anything).text, first.text);
 }
 
 #[test]
@@ -311,7 +311,7 @@ proptest! {
     fn any_edits_give_what_a_fresh_reading_gives(edits in prop::collection::vec((0..8usize, 0..3u8), 1..6)) {
         let Some(place) = Place::new() else { return Ok(()) };
         let mut live = place.live();
-        live.ask(&ROWS, false, Place::environment(), false);
+        live.ask(&ROWS, false, Place::environment(), &Changed::Anything);
         for (which, how) in edits {
             let path = ["probe_1.bb", "probe.inc", "maybe.inc", "flag", "probe_1.bbappend", "probe_%.bbappend", "other_2.bb", "files/data.txt"][which];
             let path = format!("layer/recipes-a/probe/{path}");
@@ -323,7 +323,7 @@ proptest! {
                 _ => place.append(&path, "SHARED = \"${PLAIN}\"\n"),
             }
             let fresh = place.fresh();
-            let live = live.ask(&ROWS, false, Place::environment(), false);
+            let live = live.ask(&ROWS, false, Place::environment(), &Changed::Anything);
             prop_assert_eq!(said(&live), said(&fresh));
             let again = place.again();
             prop_assert_eq!(said(&again), said(&fresh));

@@ -25,6 +25,18 @@ pub(super) fn approved(environment: &[(String, String)]) -> Vec<(String, String,
     wanted.map(|(name, value)| (name.clone(), value.clone(), EXPORTED.contains(&name.as_str()))).collect()
 }
 
+/// Whether two environments differ in what enters the metadata, or in where its configuration is looked for.
+pub(crate) fn enters_metadata(old: &[(String, String)], new: &[(String, String)]) -> bool {
+    let entering = |environment: &[(String, String)]| {
+        let mut entering = approved(environment);
+        let path = environment.iter().find(|(name, _)| name == "BBPATH");
+        entering.extend(path.map(|(name, value)| (name.clone(), value.clone(), false)));
+        entering.sort_unstable();
+        entering
+    };
+    entering(old) != entering(new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::approved;

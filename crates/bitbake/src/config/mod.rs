@@ -8,6 +8,7 @@ mod patterns;
 mod show;
 
 pub use base::{BuildDir, Multiconfig, Options};
+pub(crate) use environment::enters_metadata;
 pub use every::{Outcome, ParseOptions};
 pub use layers::{Layer, RecipeFile};
 pub(crate) use patterns::Pattern;

@@ -1,6 +1,8 @@
 //! The hash of every task of a graph.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use fancy_regex::Regex;
 
@@ -9,6 +11,7 @@ use super::providers::Universe;
 use super::tasks::{TaskGraph, TaskNode};
 use crate::error::{Error, Result};
 use crate::python::Message;
+use crate::recipe::RecipeInfo;
 use crate::signature::{
     Equivalences, FileChecksum, FileChecksums, LockCheck, Locks, Pruning, RecipeFacts, SignatureHandler,
     TaskDependency, UnihashCache, is_unihash, taskhash,
@@ -19,7 +22,7 @@ use crate::{Sym, Text};
 const LEFT_OUT: &str = "CVS .bzr .git .hg .osc .p4 .repo .svn";
 
 /// A task with its hashes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HashedTask {
     /// BitBake's name of the task.
     pub id: String,
@@ -48,6 +51,19 @@ pub struct Hashing<'a> {
     pub known: UnihashCache,
     /// Makes the random taint of a `nostamp` task, given its id. Without it such tasks have none, and their hashes can be compared.
     pub nostamp_taint: Option<&'a mut dyn FnMut(&str) -> String>,
+    /// The checksums of local files that are known.
+    pub checksums: Arc<FileChecksums>,
+    /// What an earlier hashing of the same graph came to: tasks for which nothing is other than it was are not hashed again.
+    pub before: Option<Before>,
+}
+
+/// An earlier hashing of the same graph.
+#[derive(Default)]
+pub struct Before {
+    /// Its tasks, in the order of the graph's nodes.
+    pub tasks: Vec<HashedTask>,
+    /// The recipes that were read again since, by their index in the universe.
+    pub changed: HashSet<usize>,
 }
 
 /// The hashes of a graph's tasks.
@@ -72,12 +88,16 @@ pub fn hash_tasks_with(
     hashing: &mut Hashing<'_>,
 ) -> Result<Hashes> {
     let settings = Settings::read(universe)?;
-    let mut hasher = Hasher::new(universe, closure, graph, settings);
+    // What a server says, what locks say and what is random counts anew each time.
+    let plain = hashing.nostamp_taint.is_none() && settings.is_plain();
+    let before = hashing.before.take().filter(|before| plain && before.tasks.len() == graph.nodes.len());
+    let mut hasher = Hasher::new(universe, closure, graph, settings, Arc::clone(&hashing.checksums));
+    hasher.before = before.unwrap_or_default();
     for wave in waves(graph) {
         let mut asked = Vec::new();
         for at in wave {
             hasher.hash(at, hashing)?;
-            if hasher.settle(at, &hashing.known) {
+            if hasher.changed[at as usize] && hasher.settle(at, &hashing.known) {
                 asked.push(at);
             }
         }
@@ -115,6 +135,11 @@ struct Settings {
 }
 
 impl Settings {
+    /// Whether the hash of a task follows from its recipe, its dependencies, files and taint alone.
+    fn is_plain(&self) -> bool {
+        !self.handler.asks_server() && self.handler != SignatureHandler::Noop && self.locks.is_empty()
+    }
+
     fn read(universe: &mut Universe) -> Result<Self> {
         let mut get = |name: &str| universe.setting(0, name).map(Option::unwrap_or_default);
         let handler = SignatureHandler::named(&get("BB_SIGNATURE_HANDLER")?);
@@ -160,7 +185,14 @@ struct Hasher<'a> {
     pruning: Pruning,
     facts: HashMap<usize, RecipeFacts>,
     basehashes: HashMap<(usize, Sym), Text>,
-    checksums: FileChecksums,
+    checksums: Arc<FileChecksums>,
+    /// Lists of files whose checksums are taken in this run.
+    lists: HashMap<&'a str, Vec<FileChecksum>>,
+    /// Recipes → whether the directory of their stamps is there.
+    stamped: HashMap<usize, bool>,
+    before: Before,
+    /// Tasks whose unified hash is not the one of before.
+    changed: Vec<bool>,
     /// Whether any task of the graph has a setscene variant: only such tasks have unified hashes then.
     setscene: bool,
     hashes: Hashes,
@@ -168,7 +200,13 @@ struct Hasher<'a> {
 }
 
 impl<'a> Hasher<'a> {
-    fn new(universe: &'a Universe, closure: &Closure, graph: &'a TaskGraph, settings: Settings) -> Self {
+    fn new(
+        universe: &'a Universe,
+        closure: &Closure,
+        graph: &'a TaskGraph,
+        settings: Settings,
+        checksums: Arc<FileChecksums>,
+    ) -> Self {
         let provider = |item: &str| {
             let recipe = closure.parts.iter().find_map(|part| part.build.chosen(item))?;
             item.starts_with("virtual/").then(|| universe.recipes[recipe].name.clone())
@@ -198,7 +236,11 @@ impl<'a> Hasher<'a> {
             pruning,
             facts,
             basehashes,
-            checksums: FileChecksums::default(),
+            checksums,
+            lists: HashMap::new(),
+            stamped: HashMap::new(),
+            before: Before::default(),
+            changed: vec![true; graph.nodes.len()],
             setscene: graph.nodes.iter().any(|node| node.setscene),
             hashes: Hashes { tasks, messages: Vec::new() },
             mismatches: Vec::new(),
@@ -223,13 +265,35 @@ impl<'a> Hasher<'a> {
     fn hash(&mut self, at: u32, hashing: &mut Hashing<'_>) -> Result<()> {
         let node = self.node(at);
         let recipe = &self.universe.recipes[node.recipe];
-        let id = self.graph.id(self.universe, at);
         if self.settings.handler == SignatureHandler::Noop {
+            let id = self.graph.id(self.universe, at);
             let basehash = self.basehashes.get(&(node.recipe, node.task)).cloned().unwrap_or_default();
             let taskhash = taskhash(&id, &[], &[], None);
             self.hashes.tasks[at as usize] = HashedTask { id, basehash, taskhash, ..HashedTask::default() };
             return Ok(());
         }
+        let files = self.files_of(recipe, node.task)?;
+        let nostamp = recipe.tasks.flags.get("nostamp").is_some_and(|tasks| tasks.contains_key(node.task.as_str()));
+        let mut taint = match &mut hashing.nostamp_taint {
+            Some(random) if nostamp => Some(format!("nostamp:{}", random(&self.graph.id(self.universe, at)))),
+            _ => None,
+        };
+        if let Some(forced) = self.forced(node) {
+            let text = format!("{} is tainted from a forced run", self.graph.id(self.universe, at));
+            self.hashes.messages.push(Message { level: 30, text });
+            taint = Some(forced);
+        }
+        if let Some(before) = self.before.tasks.get_mut(at as usize)
+            && !self.before.changed.contains(&node.recipe)
+            && before.files == files
+            && before.taint == taint
+            && !node.depends.iter().any(|dep| self.changed[*dep as usize])
+        {
+            self.hashes.tasks[at as usize] = std::mem::take(before);
+            self.changed[at as usize] = false;
+            return Ok(());
+        }
+        let id = self.graph.id(self.universe, at);
         let mut depends = Vec::new();
         for dep in &node.depends {
             let other = self.node(*dep);
@@ -240,30 +304,33 @@ impl<'a> Hasher<'a> {
             }
         }
         depends.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-        let files = match recipe.file_checksums.get(node.task.as_str()) {
-            Some(list) => self
-                .checksums
-                .of_list(list, &self.settings.left_out)
-                .map_err(|error| Error::Fatal(format!("{}:{}: {error}", recipe.file, node.task)))?,
-            None => Vec::new(),
-        };
         let Some(basehash) = self.basehashes.get(&(node.recipe, node.task)).cloned() else {
             return Err(Error::Fatal(format!("{id} has no basehash: its recipe was read without signing")));
         };
-        let nostamp = recipe.tasks.flags.get("nostamp").is_some_and(|tasks| tasks.contains_key(node.task.as_str()));
-        let mut taint = match &mut hashing.nostamp_taint {
-            Some(random) if nostamp => Some(format!("nostamp:{}", random(&id))),
-            _ => None,
-        };
-        if let Some(forced) = read_taint(&recipe.stamp, node.task) {
-            let text = format!("{id} is tainted from a forced run");
-            self.hashes.messages.push(Message { level: 30, text });
-            taint = Some(forced);
-        }
         let taskhash = taskhash(&basehash, &depends, &files, taint.as_deref());
         self.hashes.tasks[at as usize] =
             HashedTask { id, basehash, taskhash, depends, files, taint, ..HashedTask::default() };
         Ok(())
+    }
+
+    /// The checksums of the local files that a task reads.
+    fn files_of(&mut self, recipe: &'a RecipeInfo, task: Sym) -> Result<Vec<FileChecksum>> {
+        let Some(list) = recipe.file_checksums.get(task.as_str()) else { return Ok(Vec::new()) };
+        if let Some(known) = self.lists.get(&**list) {
+            return Ok(known.clone());
+        }
+        let found = self.checksums.of_list(list, &self.settings.left_out);
+        let found = found.map_err(|error| Error::Fatal(format!("{}:{task}: {error}", recipe.file)))?;
+        self.lists.insert(list, found.clone());
+        Ok(found)
+    }
+
+    /// What a forced run left behind.
+    fn forced(&mut self, node: &TaskNode) -> Option<String> {
+        let stamp = &self.universe.recipes[node.recipe].stamp;
+        let there = || Path::new(stamp).parent().is_some_and(Path::is_dir);
+        let stamped = *self.stamped.entry(node.recipe).or_insert_with(there);
+        stamped.then(|| read_taint(stamp, node.task)).flatten()
     }
 
     /// Gives a task its unified hash, as far as that is known here; true when it must be asked for.
@@ -299,6 +366,9 @@ impl<'a> Hasher<'a> {
             hashed.unihash = lock.hash;
             hashed.locked = Some(lock.variable);
             return false;
+        }
+        if let Some(before) = self.before.tasks.get(at as usize) {
+            self.changed[at as usize] = before.unihash != own;
         }
         hashed.unihash = own;
         ask

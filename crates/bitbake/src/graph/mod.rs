@@ -13,7 +13,7 @@ mod tasks;
 mod world;
 
 pub use closure::Closure;
-pub use hashes::{HashedTask, Hashes, Hashing, hash_tasks, hash_tasks_with};
+pub use hashes::{Before, HashedTask, Hashes, Hashing, hash_tasks, hash_tasks_with};
 pub use providers::Universe;
 pub use row::task_row;
 pub use targets::Target;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::{BuildDir, Pattern};
 use crate::data::Store;
 use crate::error::Result;
+use crate::persist::Kind;
 use crate::python::{Message, Session};
 use crate::recipe::{RecipeInfo, in_multiconfig, split_multiconfig};
 use crate::version;
@@ -24,6 +25,8 @@ pub struct Universe {
     /// Recipe → its configuration, by index.
     of_recipe: Vec<usize>,
     pub(super) session: Session,
+    /// Whether one graph left something behind that another must not see: the world of its task, or what a recipe needs in it.
+    pub(super) is_used_up: bool,
 }
 
 /// What is as much alike may have been meant.
@@ -148,7 +151,28 @@ impl Universe {
         for (index, recipe) in recipes.iter().enumerate() {
             configurations[of_recipe[index]].index(index, recipe);
         }
-        Ok(Self { recipes, skipped, configurations, of_recipe, session })
+        Ok(Self { recipes, skipped, configurations, of_recipe, session, is_used_up: false })
+    }
+
+    /// Puts another reading of a recipe in the place of the one it was made from, which says the same of what it provides and needs.
+    pub(crate) fn replace(&mut self, index: usize, recipe: Arc<RecipeInfo>) {
+        self.recipes[index] = recipe;
+    }
+
+    /// Takes a session of the build directory for the work to come.
+    pub(crate) fn wake(&mut self, dir: &BuildDir) {
+        self.session = dir.session(false);
+    }
+
+    /// Whether another graph can be made from it later: nothing is left behind, and preferences depend on nothing but the configuration.
+    pub(crate) fn lasts(&self) -> bool {
+        !self.is_used_up && self.session.seen.iter().all(|seen| seen.kind == Kind::Setting)
+    }
+
+    /// Gives the session back: its Python may be wanted elsewhere.
+    pub(crate) fn rest(&mut self, dir: &BuildDir) {
+        let asleep = self.session.fork();
+        dir.give_back(std::mem::replace(&mut self.session, asleep));
     }
 
     /// The configuration that a recipe belongs to.

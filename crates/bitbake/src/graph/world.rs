@@ -38,6 +38,7 @@ impl Universe {
             }
         }
         let found = Arc::new(found);
+        self.is_used_up = true;
         self.configurations[configuration].world = Some(Arc::clone(&found));
         found
     }
@@ -46,6 +47,7 @@ impl Universe {
     pub(super) fn add_extra_depends(&mut self, recipe: usize) -> Result<()> {
         let own = Arc::clone(&self.recipes[recipe]);
         let Some(body) = &own.extra_depends else { return Ok(()) };
+        self.is_used_up = true;
         let configuration = self.configuration_of(recipe);
         let world = self.world(configuration, None);
         let texts = |items: &mut dyn Iterator<Item = &String>| {

@@ -43,15 +43,15 @@ fn is_kept(name: &OsStr) -> bool {
 }
 
 /// One recipe that is known.
-struct Known {
-    entry: Entry,
+pub(super) struct Known {
+    pub(super) entry: Entry,
     infos: Vec<Arc<RecipeInfo>>,
 }
 
 /// A recipe of a configuration: its multiconfig and its path.
-type RecipeKey = (String, String);
+pub(super) type RecipeKey = (String, String);
 
-fn key(file: &RecipeFile) -> RecipeKey {
+pub(super) fn key(file: &RecipeFile) -> RecipeKey {
     (file.multiconfig.clone(), file.path.clone())
 }
 
@@ -59,17 +59,17 @@ fn key(file: &RecipeFile) -> RecipeKey {
 pub struct Cache {
     path: PathBuf,
     program: String,
-    environment: Environment,
-    configuration: Fingerprint,
+    pub(super) environment: Environment,
+    pub(super) configuration: Fingerprint,
     /// When the configuration was read, nanoseconds since the epoch: what changed since then may have been seen or not.
-    began: i64,
-    facts: Vec<Fact>,
-    index: FxHashMap<Seen, u32>,
+    pub(super) began: i64,
+    pub(super) facts: Vec<Fact>,
+    pub(super) index: FxHashMap<Seen, u32>,
     /// Facts that every recipe depends on.
-    common: Vec<u32>,
-    recipes: FxHashMap<RecipeKey, Known>,
+    pub(super) common: Vec<u32>,
+    pub(super) recipes: FxHashMap<RecipeKey, Known>,
     /// Whether the file is not what it should be.
-    stale: bool,
+    pub(super) stale: bool,
 }
 
 impl Cache {
@@ -139,12 +139,6 @@ impl Cache {
         let known = self.recipes.get(&key(file)).filter(|known| known.entry.file == *file)?;
         let messages = known.entry.messages.iter().map(|(level, text)| Message { level: *level, text: text.clone() });
         Some((&known.infos, messages.collect()))
-    }
-
-    /// Whether a recipe is known, and depends on nothing that changes by itself.
-    pub(crate) fn lasts(&self, file: &RecipeFile, clocks: &[&str]) -> bool {
-        let known = self.recipes.get(&key(file)).filter(|known| known.entry.file == *file);
-        known.is_some_and(|known| !known.entry.settings.iter().any(|(name, _)| clocks.contains(&name.as_str())))
     }
 
     /// A row of each variant of a recipe that is known.
@@ -225,10 +219,11 @@ impl Cache {
     /// Forgets recipes that are no longer listed, and facts that no recipe depends on: those that changed are among them, so that whoever
     /// looks again notes what is now.
     fn forget_unused(&mut self, recipes: &[RecipeFile]) {
-        let listed: FxHashSet<RecipeKey> = recipes.iter().map(key).collect();
-        let before = self.recipes.len();
-        self.recipes.retain(|recipe, _| listed.contains(recipe));
-        self.stale |= self.recipes.len() != before;
+        self.keep_listed(recipes);
+        self.forget_unused_facts();
+    }
+
+    fn forget_unused_facts(&mut self) {
         let mut numbers = vec![u32::MAX; self.facts.len()];
         let mut facts = Vec::new();
         let lists = self.recipes.values_mut().map(|known| &mut known.entry.facts).chain([&mut self.common]);
@@ -283,8 +278,9 @@ impl Cache {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
+        self.forget_unused_facts();
         let mut entries: Vec<&Entry> = self.recipes.values().map(|known| &known.entry).collect();
-        entries.sort_unstable_by(|a, b| (&a.file.multiconfig, &a.file.path).cmp(&(&b.file.multiconfig, &b.file.path)));
+        entries.sort_unstable_by_key(|entry| key(&entry.file));
         let stored = Stored {
             program: self.program.as_str(),
             configuration: self.configuration.whole,

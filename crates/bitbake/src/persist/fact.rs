@@ -283,6 +283,8 @@ fn run(command: &str, environment: &Environment) -> Option<String> {
         .current_dir(directory)
         .env_clear()
         .envs(environment)
+        // To look is not to write: Git would bring its index up to date otherwise.
+        .env("GIT_OPTIONAL_LOCKS", "0")
         .stdin(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .output()

@@ -18,6 +18,7 @@ mod file;
 mod fingerprint;
 mod recorder;
 mod seen;
+mod touched;
 
 pub use cache::{Cache, CacheOptions};
 pub(crate) use entry::Entry;
@@ -25,3 +26,4 @@ pub(crate) use fact::{Environment, Fact, Look, Places, type_of};
 pub(crate) use fingerprint::{Fingerprint, library_files, mark_fleeting};
 pub(crate) use recorder::Recorder;
 pub use seen::{Kind, Seen};
+pub use touched::Touched;

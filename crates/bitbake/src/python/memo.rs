@@ -219,6 +219,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Forgets every conversation: what code looked at is no longer what it was.
+    pub(crate) fn forget(&self) {
+        self.trees.write().clear();
+    }
+
     pub(super) fn tree(&self, key: Key) -> Arc<Tree> {
         if let Some(tree) = self.trees.read().get(&key) {
             return Arc::clone(tree);

@@ -80,6 +80,47 @@ pub fn split_multiconfig(name: &str) -> (&str, &str) {
 }
 
 impl RecipeInfo {
+    /// Whether another reading of the recipe is the same to whoever chooses providers and makes graphs: all but what enters hashes.
+    pub(crate) fn is_same_in_graphs(&self, other: &Self) -> bool {
+        // Each field by its name, so that a new one is not forgotten.
+        let Self {
+            file,
+            multiconfig,
+            path,
+            variant,
+            skipped,
+            name,
+            version,
+            priority,
+            preference,
+            provides,
+            packages,
+            packages_dynamic,
+            runtime_provides,
+            depends,
+            runtime_depends,
+            recommends,
+            tasks,
+            signatures: _,
+            file_checksums: _,
+            stamp: _,
+            inherits,
+            not_world,
+            extra_depends,
+            files: _,
+        } = self;
+        (file, multiconfig, path, variant, skipped)
+            == (&other.file, &other.multiconfig, &other.path, &other.variant, &other.skipped)
+            && (name, version, priority, preference)
+                == (&other.name, &other.version, &other.priority, &other.preference)
+            && (provides, packages, packages_dynamic) == (&other.provides, &other.packages, &other.packages_dynamic)
+            && (runtime_provides, depends, runtime_depends)
+                == (&other.runtime_provides, &other.depends, &other.runtime_depends)
+            && (recommends, tasks, inherits, not_world)
+                == (&other.recommends, &other.tasks, &other.inherits, &other.not_world)
+            && *extra_depends == other.extra_depends
+    }
+
     /// Takes away what it needs of other recipes, as BitBake's `-b` does.
     pub fn stand_alone(&mut self) {
         self.depends.clear();

@@ -59,6 +59,11 @@ pub struct Locks {
 }
 
 impl Locks {
+    /// Whether nothing is locked.
+    pub fn is_empty(&self) -> bool {
+        self.by_recipe.is_empty() && self.unified.is_empty()
+    }
+
     /// From `SIGGEN_LOCKEDSIGS_TYPES`' variables with their names, `SIGGEN_UNLOCKED_RECIPES` and `SIGGEN_UNIHASHMAP`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Which dependencies between tasks enter a taskhash: openembedded-core's rules (`sstatesig.py`), which leave out what is known not
 //! to change a task's result.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What the rules ask of a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,22 +53,19 @@ impl RecipeFacts {
 pub struct Pruning {
     /// `SIGGEN_EXCLUDERECIPES_ABISAFE`: recipes whose changes no other recipe's result shows.
     stable: HashSet<String>,
-    /// `SIGGEN_EXCLUDE_SAFE_RECIPE_DEPS`: (recipe, dependency), `*` for any recipe.
-    safe: HashSet<(String, String)>,
+    /// `SIGGEN_EXCLUDE_SAFE_RECIPE_DEPS`: dependency → recipes, `*` for any recipe.
+    safe: HashMap<String, HashSet<String>>,
 }
 
 impl Pruning {
     /// From the two variables; `provider` translates `virtual/…` names to the recipe that provides them in this build.
     pub fn new(stable: &str, safe: &str, provider: impl Fn(&str) -> Option<String>) -> Self {
         let resolved = |name: &str| provider(name).unwrap_or_else(|| name.to_owned());
-        Self {
-            stable: stable.split_whitespace().map(resolved).collect(),
-            safe: safe
-                .split_whitespace()
-                .filter_map(|pair| pair.split_once("->"))
-                .map(|(recipe, dependency)| (resolved(recipe), resolved(dependency)))
-                .collect(),
+        let mut pairs: HashMap<String, HashSet<String>> = HashMap::new();
+        for (recipe, dependency) in safe.split_whitespace().filter_map(|pair| pair.split_once("->")) {
+            pairs.entry(resolved(dependency)).or_default().insert(resolved(recipe));
         }
+        Self { stable: stable.split_whitespace().map(resolved).collect(), safe: pairs }
     }
 
     /// Whether a dependency enters the hash of a task.
@@ -79,8 +76,9 @@ impl Pruning {
         if recipe.name == dependency.name && recipe.multiconfig == dependency.multiconfig {
             return !(task == "do_kernel_configme" && dependency_task == "do_unpack_and_patch");
         }
-        let safe = |recipe: &str| self.safe.contains(&(recipe.to_owned(), dependency.name.clone()));
-        if safe(&recipe.name) || (recipe.name != dependency.name && safe("*")) {
+        if let Some(safe) = self.safe.get(&dependency.name)
+            && (safe.contains(&recipe.name) || (recipe.name != dependency.name && safe.contains("*")))
+        {
             return false;
         }
         if recipe.not_target() {

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Finding, Planned, Workbench, signature_of, write_signature};
 use crate::Text;
 use crate::config::ParseOptions;
 use crate::equivalence::{Credentials, ServerSettings, server};
 use crate::error::{Error, Result};
-use crate::graph::{HashedTask, Hashes, Hashing};
+use crate::graph::{Before, HashedTask, Hashes, Hashing};
 use crate::recipe::virtual_name;
 use crate::signature::{LockedTask, SignatureHandler, UnihashCache, locked_text};
 
 impl Workbench {
     pub(super) fn setting(&self, name: &str) -> Result<String> {
         let mut session = self.dir.session(false);
-        Ok(self.dir.store.copy().get_text(&mut session, name)?.unwrap_or_else(|| Text::from("")).to_string())
+        let text = self.dir.store.copy().get_text(&mut session, name);
+        self.dir.give_back(session);
+        Ok(text?.unwrap_or_else(|| Text::from("")).to_string())
     }
 
     /// Whether hashes depend on what a server says.
@@ -45,8 +48,17 @@ impl Workbench {
     /// The hashes of all planned tasks; where the configuration has a hash equivalence server, it is asked, and what it knew is
     /// kept in the build directory's cache.
     pub fn hashes(&self, planned: &mut Planned) -> Result<(Vec<HashedTask>, Vec<Finding>)> {
+        self.hashes_since(planned, None)
+    }
+
+    /// The same, from what an earlier hashing of the graph came to.
+    pub(super) fn hashes_since(
+        &self,
+        planned: &mut Planned,
+        before: Option<Before>,
+    ) -> Result<(Vec<HashedTask>, Vec<Finding>)> {
         let handler = SignatureHandler::named(&self.setting("BB_SIGNATURE_HANDLER")?);
-        let mut hashing = Hashing::default();
+        let mut hashing = Hashing { checksums: Arc::clone(&self.checksums), before, ..Hashing::default() };
         let mut server =
             if handler.asks_server() { server(&self.server_settings()?).map_err(Error::Fatal)? } else { None };
         if handler == SignatureHandler::OeEquivHash && server.is_none() {

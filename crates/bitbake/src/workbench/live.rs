@@ -1,17 +1,15 @@
 //! A build directory that stays in memory, for a process that lives long.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::PathBuf;
 
-use super::question::{Answer, Question, answer};
-use super::{Finding, Workbench};
+use super::question::{Answer, Question, answer, answer_from};
+use super::{Changed, Finding, Followed, Kept, Workbench};
 use crate::config::Options;
-use crate::persist::{CacheOptions, Kind, Seen};
+use crate::persist::CacheOptions;
 
 /// Python processes that wait for more between two questions.
 const WAITING: usize = 1;
-/// Answers that are kept while nothing changes.
-const ANSWERS: usize = 16;
 
 /// A build directory in memory.
 pub struct Live {
@@ -19,69 +17,20 @@ pub struct Live {
     threads: usize,
     cache: CacheOptions,
     bench: Option<Workbench>,
-    /// Answers as of the last look.
-    answers: HashMap<String, Answer>,
-    /// Whether programs that metadata asks need not be asked again while all is quiet.
+    kept: Kept,
+    /// Whether it was opened since somebody asked where changes matter.
+    opened: bool,
+    /// Whether programs that metadata asks need not be asked again while nothing changes.
     programs: bool,
-}
-
-/// Where changes matter.
-#[derive(Clone, Debug, Default)]
-pub struct Followed {
-    /// Directories in which something that matters lies, or would lie.
-    pub directories: Vec<PathBuf>,
-    /// Files and directories that matter, and everything above them.
-    paths: HashSet<PathBuf>,
-    /// Directories of which every name matters.
-    listed: HashSet<PathBuf>,
-    /// Whether that includes all that makes the programs that metadata asks say something else.
-    programs: bool,
-}
-
-impl Followed {
-    /// Whether a change of this path matters.
-    pub fn matters(&self, path: &Path) -> bool {
-        self.paths.contains(path) || path.parent().is_some_and(|above| self.listed.contains(above))
-    }
-
-    /// From what was looked at, and the directories of which every name counts.
-    pub(super) fn new(paths: &[PathBuf], listed: &[PathBuf], programs: bool) -> Self {
-        let mut followed = Self { listed: listed.iter().cloned().collect(), programs, ..Self::default() };
-        let mut known: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for path in paths.iter().chain(listed).filter(|path| path.is_absolute()) {
-            // Links on the way, or the way itself, may change: all of it counts.
-            for above in path.ancestors() {
-                if !followed.paths.insert(above.to_owned()) {
-                    break;
-                }
-                let is_directory = *known.entry(above.to_owned()).or_insert_with(|| above.is_dir());
-                if is_directory {
-                    followed.directories.push(above.to_owned());
-                    // What a link leads to tells of its changes under its own name.
-                    if let Ok(real) = above.canonicalize()
-                        && real != above
-                    {
-                        followed.listed.insert(real.clone());
-                        followed.directories.push(real);
-                    }
-                }
-            }
-        }
-        followed.directories.sort_unstable();
-        followed.directories.dedup();
-        // Links themselves are followed by the directories they lie in.
-        followed.directories.retain(|directory| !directory.is_symlink());
-        followed
-    }
 }
 
 impl Live {
     /// Nothing is read before the first question.
     pub fn new(options: Options, threads: usize, cache: CacheOptions) -> Self {
-        Self { options, threads, cache, bench: None, answers: HashMap::new(), programs: false }
+        Self { options, threads, cache, bench: None, kept: Kept::default(), opened: false, programs: false }
     }
 
-    /// Answers a question for someone with an environment. `quiet` says that no file that matters has changed since the last one.
+    /// Answers a question for someone with an environment, after something changed since the last one.
     ///
     /// Answers are what a fresh process would answer.
     pub fn ask(
@@ -89,64 +38,122 @@ impl Live {
         question: &Question,
         machine: bool,
         environment: Vec<(String, String)>,
-        quiet: bool,
+        changed: &Changed,
     ) -> Answer {
-        let key = format!("{machine} {}", serde_json::to_string(question).unwrap_or_default());
-        if self.bench.is_none() || !self.is_current(environment, quiet) {
-            self.answers.clear();
-            self.bench = None;
-            match Workbench::open_with_cache(&self.options, self.threads, &self.cache) {
-                Ok(bench) => self.bench = Some(bench),
-                Err(error) => {
-                    return Answer { findings: Finding::failed(&error, None), failed: true, ..Answer::default() };
+        let failed =
+            |error: &crate::Error| Answer { findings: Finding::failed(error, None), failed: true, ..Answer::default() };
+        let mut current = self.is_current(&environment, changed);
+        if let Question::Env(wanted) = question {
+            if wanted.history {
+                if !current {
+                    self.close();
                 }
+                // Who set what is recorded for this answer alone.
+                let options = Options { history: true, environment, ..self.options.clone() };
+                let bench = Workbench::open(&options, self.threads);
+                return bench.map_or_else(|error| failed(&error), |bench| answer(&bench, question, machine));
             }
+            // Variables are shown as they are to whoever asks, at the time he asks.
+            current &=
+                environment == self.options.environment && self.bench.as_mut().is_some_and(Workbench::set_clocks);
         }
-        if let Some(known) = self.answers.get(&key) {
-            return Answer { parsed: 0, ..known.clone() };
+        if !current && let Err(error) = self.open(environment) {
+            return failed(&error);
         }
         let Some(bench) = &self.bench else { return Answer::default() };
-        let answer = answer(bench, question, machine);
+        let answer = answer_from(bench, question, machine, &mut self.kept);
         bench.dir.dismiss(WAITING);
-        if self.answers.len() >= ANSWERS {
-            self.answers.clear();
-        }
-        // What is read every time is so for this question, too; and what a server says, it may say otherwise the next time.
-        let asks = matches!(question, Question::Sigs { .. }) && bench.asks_server();
-        if bench.keeps_everything() && !asks {
-            self.answers.insert(key, answer.clone());
-        }
         answer
     }
 
-    /// Brings what is in memory up to date; false where it has to be read afresh.
-    fn is_current(&mut self, environment: Vec<(String, String)>, quiet: bool) -> bool {
-        let same_user = environment == self.options.environment;
+    fn open(&mut self, environment: Vec<(String, String)>) -> crate::Result<()> {
+        self.close();
         self.options.environment = environment;
+        let mut bench = Workbench::open_with_cache(&self.options, self.threads, &self.cache)?;
+        bench.writes_later = true;
+        self.bench = Some(bench);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        // What was read so far need not be read again; what could not be written is.
+        let _ = self.save();
+        (self.bench, self.kept, self.opened) = (None, Kept::default(), true);
+    }
+
+    /// Brings what is in memory up to date; false where it has to be read afresh.
+    fn is_current(&mut self, environment: &[(String, String)], changed: &Changed) -> bool {
+        let same = self.is_same_user(environment);
         let Some(bench) = &mut self.bench else { return false };
-        if !same_user || !bench.configuration_holds(quiet, quiet && self.programs) {
+        bench.news = None;
+        if !same || !bench.clocks_hold() {
             return false;
         }
-        if quiet && bench.programs_hold(self.programs) {
+        match changed {
+            Changed::Only(touched) => {
+                // What is read for somebody else would see his environment.
+                let is_his = touched.is_empty() || environment == self.options.environment.as_slice();
+                if !touched.is_empty() {
+                    self.kept.something_changed();
+                }
+                is_his
+                    && (self.programs || bench.programs_hold())
+                    && (touched.is_empty() || bench.look_at(touched).is_ok_and(|known| known))
+            }
+            Changed::Anything => {
+                self.kept.something_changed();
+                environment == self.options.environment.as_slice()
+                    && bench.configuration_holds()
+                    && bench.look_again().is_ok_and(|known| known)
+            }
+        }
+    }
+
+    /// Whether someone with an environment would be answered as the last one was.
+    fn is_same_user(&self, environment: &[(String, String)]) -> bool {
+        if environment == self.options.environment {
             return true;
         }
-        self.answers.clear();
-        let Ok(changed) = bench.look_again() else { return false };
-        // Statements of metadata are easily forgotten; of anything else, who knows which answers were made from it.
-        let metadata = |seen: &Seen| seen.kind == Kind::Content;
-        changed.iter().all(metadata)
+        let pairs = |pairs: &'_ [(String, String)]| -> HashSet<(String, String)> { pairs.iter().cloned().collect() };
+        let (old, new) = (pairs(&self.options.environment), pairs(environment));
+        let names: HashSet<&str> = old.symmetric_difference(&new).map(|(name, _)| name.as_str()).collect();
+        !crate::config::enters_metadata(&self.options.environment, environment)
+            && self.bench.as_ref().is_some_and(|bench| bench.ignores(&names))
     }
 
     /// Whether everything is as it was at the last question. After this, what changes until the next one is all that can differ.
     pub fn look(&mut self) -> bool {
         let environment = self.options.environment.clone();
-        self.is_current(environment, false)
+        self.is_current(&environment, &Changed::Anything)
     }
 
     /// Where changes matter, as of the last answer; `None` before the first.
     pub fn followed(&mut self) -> Option<Followed> {
         let followed = self.bench.as_ref()?.followed();
         self.programs = followed.programs;
+        self.opened = false;
         Some(followed)
+    }
+
+    /// After an answer, adds where changes matter now, and returns the directories that are to be watched from now on; `None` where all
+    /// has to be found out afresh.
+    pub fn follow_more(&self, followed: &mut Followed, changed: &Changed) -> Option<Vec<PathBuf>> {
+        let Changed::Only(touched) = changed else { return None };
+        let bench = self.bench.as_ref().filter(|_| !self.opened)?;
+        let mut new = followed.renew(touched);
+        new.extend(bench.follow_more(followed)?);
+        Some(new)
+    }
+
+    /// Writes what is known of recipes to disk, where that is not done yet. The text says why it failed.
+    pub fn save(&self) -> Option<String> {
+        self.bench.as_ref()?.save()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // What could not be written is read again by the next process.
+        let _ = self.save();
     }
 }

@@ -2,11 +2,19 @@
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `anew` (reading recipes, and what is kept of them), `targets` (task graphs and hashes),
-//! `hashing` (hashes, and files of them), `stamps` (signature files), `reuse` (what shared state does not have), `survey` (versions), `lint` (what is legal and probably not meant).
+//! `hashing` (hashes, and files of them), `stamps` (signature files), `reuse` (what shared state does not have), `survey` (versions),
+//! `lint` (what is legal and probably not meant), `environment` (variables), `why` (what made a hash another).
+//! [`Live`] keeps one in memory: `current` brings it up to date after changes, `followed` says which changes matter, `kept` holds
+//! graphs and hashes from one question to the next.
 
 mod anew;
+mod clocks;
+mod current;
+mod environment;
 mod finding;
+mod followed;
 mod hashing;
+mod kept;
 mod lint;
 mod live;
 mod question;
@@ -14,6 +22,7 @@ mod reuse;
 mod stamps;
 mod survey;
 mod targets;
+mod why;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -21,11 +30,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use environment::Variables;
 pub use finding::{Finding, Severity};
+pub use followed::{Changed, Followed};
 pub use hashing::Written;
+pub use kept::Kept;
 pub use lint::{CHECKS, lint};
-pub use live::{Followed, Live};
-pub use question::{Answer, Question, answer};
+pub use live::Live;
+pub use question::{Answer, Question, Refusal, answer, answer_from};
 pub use reuse::Unusable;
 pub use stamps::{newest_signature, read_signature, signature_of, write_signature};
 pub use survey::{Version, versions};
@@ -35,7 +47,7 @@ use crate::Result;
 use crate::config::{BuildDir, Options, Pattern};
 use crate::metadata::normal;
 use crate::persist::{
-    Cache, CacheOptions, Environment, Fact, Fingerprint, Kind, Look, Places, Seen, library_files, mark_fleeting,
+    Cache, CacheOptions, Environment, Fact, Fingerprint, Seen, library_files, mark_fleeting,
 };
 use crate::recipe::{RecipeInfo, split_multiconfig};
 use crate::signature::FileChecksums;
@@ -52,6 +64,18 @@ pub struct Workbench {
     cache: Option<Mutex<Cache>>,
     /// What the configuration depends on.
     facts: Vec<Fact>,
+    /// The build directory's path.
+    directory: PathBuf,
+    /// When the configuration was begun to be read, and when that was done: nanoseconds since the epoch.
+    opened: (i64, i64),
+    /// What changed since the last question, in words.
+    news: Option<Finding>,
+    /// Leave it to others to say when what is kept is written.
+    writes_later: bool,
+    /// Recipes that were read since somebody asked where changes matter.
+    read_since: Mutex<Vec<usize>>,
+    /// The checksums of local files that are known.
+    checksums: Arc<FileChecksums>,
 }
 
 /// How to read recipes.
@@ -107,10 +131,23 @@ impl Workbench {
     }
 
     fn open_for(options: &Options, threads: usize, pythons: usize) -> Result<Self> {
+        let began = buildnet_digest::stat::now_ns();
         let mut dir = BuildDir::open_for(options, pythons)?;
         let messages = std::mem::take(&mut dir.session.messages);
         let findings = messages.iter().map(|message| Finding::logged(message, None)).collect();
-        Ok(Self { dir, findings, threads: threads.max(1), cache: None, facts: Vec::new() })
+        Ok(Self {
+            dir,
+            findings,
+            threads: threads.max(1),
+            cache: None,
+            facts: Vec::new(),
+            directory: options.build_dir.clone(),
+            opened: (began, buildnet_digest::stat::now_ns()),
+            news: None,
+            writes_later: false,
+            read_since: Mutex::default(),
+            checksums: Arc::default(),
+        })
     }
 
     /// The recipe file, and its variant, that a text of BitBake's `-b` means: `[mc:NAME:][virtual:VARIANT:]FILE`, where FILE may be
@@ -169,7 +206,7 @@ impl Workbench {
         let (mut cache, note) = Cache::open(cache, &variant, environment, fingerprint, began, bench.threads);
         bench.findings.extend(note.map(Finding::note));
         let changed = cache.check(bench.dir.recipes(), bench.threads);
-        bench.findings.extend(told_changes(&changed).map(Finding::note));
+        bench.news = told_changes(&changed).map(Finding::note);
         bench.cache = Some(Mutex::new(cache));
         Ok(bench)
     }
@@ -230,122 +267,18 @@ impl Workbench {
         if !unknown.is_empty() {
             let (new, fickle) = self.read_and_keep(cache, &unknown, wanted.rows);
             reading.findings.extend(fickle.map(Finding::note));
+            self.read_since.lock().extend(new.iter().map(|(index, _)| *index));
             results.extend(new);
             results.sort_unstable_by_key(|(index, _)| *index);
         }
-        reading.findings.extend(cache.save().map(Finding::note));
+        if !wanted.rows {
+            results.iter_mut().filter_map(|(_, one)| one.variants.as_mut().ok()).for_each(|(_, rows)| rows.clear());
+        }
+        if !self.writes_later {
+            reading.findings.extend(cache.save().map(Finding::note));
+        }
         results
     }
-}
-
-// Keeping a workbench in memory.
-impl Workbench {
-    /// Whether all recipes are known and stay so while nothing changes.
-    fn keeps_everything(&self) -> bool {
-        let Some(cache) = &self.cache else { return false };
-        let cache = cache.lock();
-        self.dir.recipes().iter().all(|file| cache.lasts(file, &CLOCKS))
-    }
-
-    /// Whether the configuration would be read the same. Only what no one tells of is looked at where it is
-    /// `quiet`, and `programs` need not be asked.
-    ///
-    /// The time of day, which a configuration keeps in variables, is another: for recipes that let it count nothing is kept.
-    fn configuration_holds(&self, quiet: bool, programs: bool) -> bool {
-        let Some(cache) = &self.cache else { return false };
-        let (cache, mut places) = (cache.lock(), Places::default());
-        self.facts.iter().all(|fact| match fact.kind {
-            Kind::Fickle => fact.what.as_str().starts_with("time."),
-            Kind::Setting => true,
-            Kind::Program if programs => true,
-            kind if quiet && !matches!(kind, Kind::Program | Kind::Environment) => true,
-            _ => fact.look(cache.environment(), &mut places) != Look::Changed,
-        })
-    }
-
-    /// Whether programs that recipes asked still say the same, unless they need not be asked, and the environment is the same.
-    fn programs_hold(&self, programs: bool) -> bool {
-        self.cache.as_ref().is_some_and(|cache| cache.lock().programs_hold(programs))
-    }
-
-    /// Looks at recipes, and at all that they depend on. Returns what changed.
-    fn look_again(&mut self) -> Result<Vec<Seen>> {
-        self.dir.find_recipes()?;
-        let Some(cache) = &self.cache else { return Ok(Vec::new()) };
-        let changed = cache.lock().look_again(self.dir.recipes(), self.threads);
-        for seen in changed.iter().filter(|seen| seen.kind == Kind::Content) {
-            self.dir.session.shared.forget(seen.what);
-        }
-        self.findings.retain(|finding| finding.severity != Severity::Note);
-        self.findings.extend(told_changes(&changed).map(Finding::note));
-        Ok(changed)
-    }
-
-    /// Where changes matter.
-    fn followed(&self) -> Followed {
-        let cache = self.cache.as_ref().map(|cache| cache.lock());
-        let facts = self.facts.iter().filter(|fact| fact.is_about_a_path());
-        let of_recipes = cache.iter().flat_map(|cache| cache.paths());
-        let infos = cache.iter().flat_map(|cache| cache.infos());
-        let mut named: Vec<String> = Vec::new();
-        let mut listed: Vec<PathBuf> = self.dir.listed().to_vec();
-        let mut known = HashSet::new();
-        for list in infos.flat_map(|info| info.file_checksums.values()) {
-            for path in FileChecksums::named(list).filter(|path| known.insert((*path).to_owned())) {
-                match path.split_once('*') {
-                    Some((before, _)) => listed.extend(Path::new(before).parent().map(Path::to_owned)),
-                    None => listed.extend(directories_below(Path::new(path))),
-                }
-                named.push(path.to_owned());
-            }
-        }
-        // A forced run leaves a mark beside the stamp.
-        let stamps = cache.iter().flat_map(|cache| cache.infos()).filter_map(|info| Path::new(&info.stamp).parent());
-        listed.extend(stamps.filter(|stamps| stamps.is_absolute()).map(Path::to_owned));
-        let paths = facts.map(|fact| fact.what.as_str()).chain(of_recipes).map(PathBuf::from);
-        let paths: Vec<PathBuf> = paths.chain(named.into_iter().map(PathBuf::from)).collect();
-        let programs = self.facts.iter().filter(|fact| fact.kind == Kind::Program).map(|fact| fact.what.as_str());
-        let programs = programs.chain(cache.iter().flat_map(|cache| cache.programs()));
-        let trees: Option<Vec<PathBuf>> =
-            programs.map(git_tree).collect::<Option<Vec<_>>>().map(|trees| trees.concat());
-        let programs = trees.is_some();
-        listed.extend(trees.unwrap_or_default());
-        Followed::new(&paths, &listed, programs)
-    }
-}
-
-/// The directories in which something changes when a command of Git says something else; `None` where they are not known, or too many.
-fn git_tree(command: &str) -> Option<Vec<PathBuf>> {
-    let words: Vec<String> = serde_json::from_str(command).ok()?;
-    let top = Path::new(words.first()?).ancestors().find(|above| above.join(".git").exists());
-    // Outside of any checkout it is an error, and stays one unless somebody makes a checkout above.
-    let Some(top) = top else { return Some(Path::new(words.first()?).ancestors().map(Path::to_owned).collect()) };
-    if !top.join(".git").is_dir() {
-        return None;
-    }
-    let mut found = directories_below(top);
-    found.retain(|directory| !directory.starts_with(top.join(".git/objects")));
-    (found.len() < FOLLOWED_TREE).then_some(found)
-}
-
-/// Larger checkouts are not followed; Git is asked instead.
-const FOLLOWED_TREE: usize = 20_000;
-
-/// A directory, and all below it but what Git stores; nothing of a file.
-fn directories_below(path: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut waiting = vec![path.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        if directory.ends_with(".git/objects") {
-            continue;
-        }
-        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
-        waiting.extend(
-            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()),
-        );
-        found.push(directory);
-    }
-    found
 }
 
 /// What changed since the last run, in words.

@@ -1,11 +1,15 @@
 //! Questions that commands ask of a build directory, and their answers: the same in the program and in a daemon.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Finding, Plan, Planned, Severity, Wanted, Workbench, graph_dot, graph_json, lint, plan};
+use super::environment::{Variables, show_variables};
+use super::kept::Graph;
+use super::why::explain;
+use super::{Finding, Kept, Severity, Wanted, Workbench, graph_dot, graph_json, lint};
 use crate::error::{Error, Place, Result};
 use crate::graph::{Universe, task_row};
 
@@ -40,7 +44,18 @@ pub enum Question {
         targets: Vec<String>,
         /// Rows instead of the short list.
         rows: bool,
+        /// Also write signature data beside the stamps, and say that instead of the short list.
+        write: bool,
     },
+    /// Why a task's hash differs from the one that was recorded.
+    Why {
+        /// `NAME:TASK`.
+        task: String,
+        /// A file of signature data, or a directory of stamps: absolute. `None` for where the recipe keeps its stamps.
+        against: Option<PathBuf>,
+    },
+    /// Variables.
+    Env(Variables),
     /// What is legal and probably not meant.
     Lint {
         /// Only what lies in these files, or below these directories; everywhere where there are none.
@@ -63,6 +78,28 @@ pub struct Answer {
     pub files: usize,
     /// How many of them were read for this answer.
     pub parsed: usize,
+    /// Why nothing is answered, though nothing is wrong with the metadata.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a question has no answer: who asked is mistaken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn new(message: impl Into<String>, hint: &str) -> Self {
+        Self { message: message.into(), hint: Some(hint.to_owned()) }
+    }
+}
+
+/// Whether any of these is an error.
+pub(super) fn has_errors(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 impl Answer {
@@ -75,10 +112,16 @@ impl Answer {
 
 /// Answers a question; `machine` is for programs: JSON. An error of the metadata is an answer, too.
 pub fn answer(bench: &Workbench, question: &Question, machine: bool) -> Answer {
-    let mut answer = Answer { findings: bench.findings.clone(), ..Answer::default() };
-    match fill(bench, question, machine, &mut answer) {
+    answer_from(bench, question, machine, &mut Kept::default())
+}
+
+/// The same, with what was made of recipes for earlier questions.
+pub fn answer_from(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept) -> Answer {
+    let findings = bench.findings.iter().chain(&bench.news).cloned().collect();
+    let mut answer = Answer { findings, ..Answer::default() };
+    match fill(bench, question, machine, kept, &mut answer) {
         Ok(()) => {
-            answer.failed |= answer.findings.iter().any(|finding| finding.severity == Severity::Error);
+            answer.failed |= has_errors(&answer.findings);
             answer
         }
         Err(error) => answer.error(&error),
@@ -86,17 +129,21 @@ pub fn answer(bench: &Workbench, question: &Question, machine: bool) -> Answer {
 }
 
 // Writing to a `String` cannot fail.
-fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answer) -> Result<()> {
-    if *question == Question::Layers {
-        answer.text = layers(bench, machine);
-        return Ok(());
+fn fill(bench: &Workbench, question: &Question, machine: bool, kept: &mut Kept, answer: &mut Answer) -> Result<()> {
+    match question {
+        Question::Layers => {
+            answer.text = layers(bench, machine);
+            return Ok(());
+        }
+        Question::Env(wanted) => return show_variables(bench, wanted, answer),
+        _ => {}
     }
     let rows = matches!(question, Question::Parse { rows: true });
     let mut reading = bench.read(&Wanted { recipes: None, sign: true, rows });
     answer.findings.append(&mut reading.findings);
     (answer.files, answer.parsed) = (reading.files, reading.parsed);
     match question {
-        Question::Layers => {}
+        Question::Layers | Question::Env(_) => {}
         Question::Parse { .. } => {
             let (files, variants, skipped) = (reading.files, reading.recipes.len(), reading.skipped());
             answer.text = if machine {
@@ -132,10 +179,14 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
             }
         }
         Question::Providers { item } => {
-            providers(&mut Universe::new(&bench.dir, reading.recipes)?, item, machine, answer)?;
+            let told = providers(kept.take(bench, reading.recipes)?, item, machine, answer);
+            kept.rest(bench);
+            told?;
         }
         Question::Lint { paths } => {
-            let told = lint(bench, &mut Universe::new(&bench.dir, reading.recipes)?, paths)?;
+            let told = lint(bench, kept.take(bench, reading.recipes)?, paths);
+            kept.rest(bench);
+            let told = told?;
             // Reading warns of some of it, too.
             let same = |one: &Finding, other: &Finding| match (&one.place, &other.place) {
                 (Some(one), Some(other)) => one.file == other.file && one.line == other.line && one.line > 0,
@@ -153,26 +204,54 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
             }
         }
         Question::Graph { targets, dot } => {
-            if let Some(planned) = planned(bench, reading.recipes, targets, answer)? {
-                answer.text = if *dot { graph_dot(&planned) } else { format!("{}\n", graph_json(&planned)) };
-            }
+            let Some(graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
+            answer.text = if *dot { graph_dot(&graph.planned) } else { format!("{}\n", graph_json(&graph.planned)) };
+            kept.put_back(bench, graph);
         }
-        Question::Sigs { targets, rows } => {
-            let Some(mut planned) = planned(bench, reading.recipes, targets, answer)? else { return Ok(()) };
-            let (hashed, findings) = bench.hashes(&mut planned)?;
-            answer.findings.extend(findings);
-            if *rows {
-                answer.rows =
-                    Some(hashed.iter().flat_map(|task| [task_row(task).to_string(), "\n".to_owned()]).collect());
-            } else {
-                for task in &hashed {
-                    for part in [&*task.basehash, " ", &task.taskhash, " ", &task.id, "\n"] {
-                        answer.text.push_str(part);
-                    }
-                }
-            }
+        Question::Sigs { targets, .. } => {
+            let Some(graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
+            signed(bench, question, graph, kept, answer)?;
+        }
+        Question::Why { task, .. } => {
+            let targets = std::slice::from_ref(task);
+            let Some(graph) = planned(bench, reading.recipes, targets, kept, answer)? else { return Ok(()) };
+            signed(bench, question, graph, kept, answer)?;
         }
     }
+    Ok(())
+}
+
+/// What is said of a graph's hashes.
+fn signed(
+    bench: &Workbench,
+    question: &Question,
+    mut graph: Graph,
+    kept: &mut Kept,
+    answer: &mut Answer,
+) -> Result<()> {
+    let hashed = kept.hash(bench, &mut graph)?;
+    answer.findings.extend(hashed.findings.iter().cloned());
+    match question {
+        Question::Sigs { rows, write, .. } => {
+            if *rows {
+                let rows = hashed.tasks.iter().flat_map(|task| [task_row(task).to_string(), "\n".to_owned()]);
+                answer.rows = Some(rows.collect());
+            }
+            if *write {
+                let tasks = hashed.tasks.clone();
+                let written = bench.write_signatures(&graph.planned, &tasks)?;
+                answer.text = format!("signature data of {} tasks written\n", written.files);
+            } else if !*rows {
+                answer.text.clone_from(&hashed.text);
+            }
+        }
+        Question::Why { task, against } => {
+            let tasks = hashed.tasks.clone();
+            explain(bench, &graph.planned, &tasks, task, against.as_deref(), answer)?;
+        }
+        _ => {}
+    }
+    kept.put_back(bench, graph);
     Ok(())
 }
 
@@ -197,16 +276,19 @@ fn planned(
     bench: &Workbench,
     recipes: Vec<std::sync::Arc<crate::recipe::RecipeInfo>>,
     targets: &[String],
+    kept: &mut Kept,
     answer: &mut Answer,
-) -> Result<Option<Planned>> {
-    if answer.findings.iter().any(|finding| finding.severity == Severity::Error) {
+) -> Result<Option<Graph>> {
+    if has_errors(&answer.findings) {
         return Ok(None);
     }
-    let mut planned = plan(bench, recipes, &Plan { targets, ..Plan::default() })?;
-    let findings = planned.findings(bench)?;
-    let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
-    answer.findings.extend(findings);
-    Ok((!broken).then_some(planned))
+    let graph = kept.plan(bench, recipes, targets)?;
+    answer.findings.extend(graph.findings.iter().cloned());
+    if has_errors(&graph.findings) {
+        kept.put_back(bench, graph);
+        return Ok(None);
+    }
+    Ok(Some(graph))
 }
 
 fn layers(bench: &Workbench, machine: bool) -> String {

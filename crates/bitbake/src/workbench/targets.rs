@@ -35,7 +35,11 @@ pub struct Plan<'a> {
 
 /// Makes the graph of targets.
 pub fn plan(bench: &Workbench, recipes: Vec<Arc<RecipeInfo>>, wanted: &Plan<'_>) -> Result<Planned> {
-    let mut universe = Universe::new(&bench.dir, recipes)?;
+    plan_in(Universe::new(&bench.dir, recipes)?, wanted)
+}
+
+/// Makes the graph of targets over recipes that are indexed.
+pub(super) fn plan_in(mut universe: Universe, wanted: &Plan<'_>) -> Result<Planned> {
     let targets = universe.targets(wanted.targets, wanted.task)?;
     let names: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
     let closure = if wanted.keep_going {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use buildnet_bitbake::config::Options;
 use buildnet_bitbake::persist::CacheOptions;
-use buildnet_bitbake::workbench::{Answer, Followed, Live, Question};
+use buildnet_bitbake::workbench::{Answer, Changed, Followed, Live, Question};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,6 +21,8 @@ const STACK: usize = 64 << 20;
 const KEPT: usize = 3;
 /// How long one is kept that nobody asks about.
 pub const IDLE: Duration = Duration::from_mins(30);
+/// How long nobody asks before what is known is written to disk.
+pub const PAUSE: Duration = Duration::from_secs(2);
 
 /// A question about a build directory.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -76,6 +78,10 @@ struct Bench {
 /// Which bench: build directory, interpreter and how long it may take.
 type Key = (PathBuf, String, u64);
 
+fn key(request: &BitbakeRequest) -> Key {
+    (PathBuf::from(&request.build_dir), request.python.clone(), request.python_seconds)
+}
+
 /// A bench, and when it was asked last.
 type Kept = (Arc<Mutex<Bench>>, Instant);
 
@@ -97,13 +103,27 @@ impl Bitbake {
 
     /// Begins to watch what the last answer was made from, if that is not done.
     pub fn settle(&self, request: &BitbakeRequest) {
-        let bench = self.bench(request);
+        let Some(bench) = self.known(request) else { return };
         // It fails for want of a thread alone; then the next question looks at every file.
         let _ = on_deep_stack(|| bench.lock().settle());
     }
 
+    /// Writes what is known of recipes to disk, unless there was a question since [`PAUSE`].
+    pub fn save(&self, request: &BitbakeRequest) {
+        let paused = self.benches.lock().get(&key(request)).is_some_and(|(_, asked)| asked.elapsed() >= PAUSE);
+        if let Some(bench) = self.known(request).filter(|_| paused)
+            && let Some(failure) = bench.lock().live.save()
+        {
+            tracing::warn!("{failure}");
+        }
+    }
+
+    fn known(&self, request: &BitbakeRequest) -> Option<Arc<Mutex<Bench>>> {
+        self.benches.lock().get(&key(request)).map(|(bench, _)| Arc::clone(bench))
+    }
+
     fn bench(&self, request: &BitbakeRequest) -> Arc<Mutex<Bench>> {
-        let key = (PathBuf::from(&request.build_dir), request.python.clone(), request.python_seconds);
+        let key = key(request);
         let mut benches = self.benches.lock();
         if !benches.contains_key(&key)
             && benches.len() >= KEPT
@@ -135,24 +155,31 @@ impl Bitbake {
 
 impl Bench {
     fn ask(&mut self, request: &BitbakeRequest) -> Answer {
-        let quiet = self.is_quiet();
+        let changed = self.changes();
         let environment = request.environment.clone().into_iter().collect();
-        let answer = self.live.ask(&request.question, request.machine, environment, quiet);
-        if !quiet {
-            // What is watched may no longer be all that matters.
-            self.followed = None;
-        }
+        let answer = self.live.ask(&request.question, request.machine, environment, &changed);
+        self.follow_more(&changed);
         answer
     }
 
-    /// Whether nothing that matters changed since the last look.
-    fn is_quiet(&mut self) -> bool {
-        let (Some(watcher), Some(followed)) = (&mut self.watcher, &self.followed) else { return false };
-        let Ok(changes) = watcher.drain() else {
-            self.followed = None;
-            return false;
-        };
-        !changes.everything && !changes.paths.iter().any(|path| followed.matters(path))
+    /// What changed of all that matters since the last look.
+    fn changes(&mut self) -> Changed {
+        let (Some(watcher), Some(followed)) = (&mut self.watcher, &self.followed) else { return Changed::Anything };
+        match watcher.drain() {
+            Ok(changes) if !changes.everything => followed.relevant(&changes.paths),
+            _ => Changed::Anything,
+        }
+    }
+
+    /// Watches what the last answer looked at, too. What changed there before is found by the next question: a directory that is watched
+    /// from now on counts as changed.
+    fn follow_more(&mut self, changed: &Changed) {
+        let Some(mut followed) = self.followed.take() else { return };
+        let Some(new) = self.live.follow_more(&mut followed, changed) else { return };
+        let Some(watcher) = &mut self.watcher else { return };
+        if let Coverage::Complete = watcher.more(new.iter().map(PathBuf::as_path)) {
+            self.followed = Some(followed);
+        }
     }
 
     fn settle(&mut self) {

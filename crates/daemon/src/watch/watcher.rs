@@ -84,7 +84,16 @@ impl Watcher {
         for path in gone {
             self.remove(&path);
         }
-        for directory in &wanted {
+        self.begin(&wanted)
+    }
+
+    /// Watches these directories, too, as far as they exist.
+    pub fn more<'a>(&mut self, directories: impl IntoIterator<Item = &'a Path>) -> Coverage {
+        self.begin(&directories.into_iter().collect())
+    }
+
+    fn begin(&mut self, wanted: &HashSet<&Path>) -> Coverage {
+        for directory in wanted {
             if self.by_path.contains_key(*directory) {
                 continue;
             }
@@ -219,6 +228,20 @@ mod tests {
         assert!(look(&mut watcher).is_empty(), "reading is no change");
         fs::write(root.join("sub/deep"), "").unwrap();
         assert!(look(&mut watcher).is_empty(), "watches are not recursive");
+    }
+
+    #[test]
+    fn more_directories_are_watched_beside_the_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        fs::create_dir(&one).unwrap();
+        fs::create_dir(&two).unwrap();
+        let mut watcher = watch(&[&one]);
+        assert!(matches!(watcher.more([two.as_path()]), Coverage::Complete));
+        assert_eq!(watcher.drain().unwrap().paths, [two.clone()].into(), "anything may have changed before");
+        fs::write(one.join("a"), "").unwrap();
+        fs::write(two.join("b"), "").unwrap();
+        assert_eq!(watcher.drain().unwrap().paths, [one.join("a"), two.join("b")].into());
     }
 
     #[test]

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use buildnet_bitbake::graph::Selection;
 use buildnet_bitbake::recipe::{RecipeInfo, in_multiconfig};
 use buildnet_bitbake::workbench::{
-    Plan, Planned, Reading, Severity, Wanted, Workbench, find_build_dir, graph_dot, versions,
+    Plan, Planned, Question, Reading, Severity, Variables, Wanted, Workbench, find_build_dir, graph_dot, versions,
 };
 use buildnet_daemon::ErrorReport;
 use clap::{ArgAction, Parser};
 
-use super::env::{EnvArgs, show};
-use super::place::{Place, Stop, Wants, has_errors, write_file};
+use super::place::{Place, Stop, has_errors, interpreter, write_file};
 use crate::output::{FAILED, print};
 use crate::terminal::messages::Verbosity;
 
@@ -86,7 +85,7 @@ pub(crate) struct Front {
     #[arg(short = 'q', long, action = ArgAction::Count)]
     quiet: u8,
     /// The Python interpreter, 3.9 or newer
-    #[arg(long, env = "BUILDNET_PYTHON", default_value = "python3", hide = true)]
+    #[arg(long, env = "BUILDNET_PYTHON", default_value = "auto", hide = true)]
     python: PathBuf,
     /// Seconds that Python code may compute without a word
     #[arg(long, env = "BUILDNET_PYTHON_SECONDS", default_value_t = 120, hide = true)]
@@ -128,7 +127,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let place = Place {
         build_dir: find_build_dir(&directory),
-        python: front.python.clone(),
+        python: interpreter(front.python.clone()),
         time_limit: std::time::Duration::from_secs(front.python_seconds),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         verbosity: match (front.quiet, front.verbose) {
@@ -192,7 +191,9 @@ impl Front {
             }
             let by_file = self.buildfile.as_ref().map(|file| absolute(directory, file));
             let recipe = by_file.or_else(|| self.targets.first().cloned());
-            return show(&EnvArgs { recipe, variable: None, history: true }, place);
+            let answer = place.ask(&Question::Env(Variables { recipe, variable: None, history: true }))?;
+            print(&answer.text)?;
+            return if answer.failed { Err(Stop::Told) } else { Ok(ExitCode::SUCCESS) };
         }
         if self.targets.is_empty() && !self.parse_only && !self.show_versions && self.buildfile.is_none() {
             if self.graphviz {
@@ -208,7 +209,7 @@ impl Front {
             let text = "Buildfile specified, dependencies will not be handled. If this is not what you want, do not use -b / --buildfile.";
             place.say(Severity::Warning, &format!("WARNING: {text}"));
         }
-        let bench = place.open(false)?;
+        let bench = place.open()?;
         let wants_hashes = !self.dump_signatures.is_empty();
         let alone = match &self.buildfile {
             Some(file) => Some(bench.recipe_matching(&file.to_string_lossy(), directory).map_err(ErrorReport::user)?),
@@ -236,8 +237,7 @@ impl Front {
         let task = self.command.as_deref();
         let selection = Selection { run_all: self.run_all.clone(), run_only: self.run_only.clone() };
         let plan = Plan { targets: &targets, task, selection, keep_going: self.keep_going };
-        let wants = Wants { plan, sign: wants_hashes };
-        let mut planned = place.plan_of(&bench, reading.recipes, &wants)?;
+        let mut planned = place.plan_of(&bench, reading.recipes, &plan)?;
         if alone.is_none() {
             place.note("Resolving any missing task queue dependencies");
         }

@@ -49,10 +49,10 @@ pub(crate) fn run(args: BitbakeArgs, context: &Context) -> Result<ExitCode, Erro
     let place = args.place.resolve(context);
     match args.command {
         BitbakeCommand::Parse(args) => parse::run(&args, &place, context),
-        BitbakeCommand::Env(args) => env::run(&args, &place),
+        BitbakeCommand::Env(args) => env::run(&args, &place, context),
         BitbakeCommand::Graph(args) => graph::run(&args, &place, context),
         BitbakeCommand::Sigs(args) => sigs::run(&args, &place, context),
-        BitbakeCommand::Why(args) => why::run(&args, &place),
+        BitbakeCommand::Why(args) => why::run(&args, &place, context),
         BitbakeCommand::Layers(_) => layers::run(&place, context),
         BitbakeCommand::Recipes(_) => recipes::run(&place, context),
         BitbakeCommand::Providers(args) => providers::run(&args, &place, context),

@@ -11,7 +11,8 @@ use buildnet_bitbake::config::Options;
 use buildnet_bitbake::graph::HashedTask;
 use buildnet_bitbake::recipe::RecipeInfo;
 use buildnet_bitbake::workbench::{
-    Answer, Finding, Plan, Planned, Question, Reading, Severity, Wanted, Workbench, answer, find_build_dir, plan,
+    Answer, Finding, Plan, Planned, Question, Reading, Refusal, Severity, Wanted, Workbench, answer, find_build_dir,
+    plan,
 };
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::{ClientError, Daemon};
@@ -73,7 +74,7 @@ const CPYTHON: &str = "python3";
 const RUSTPYTHON: &str = "buildnet-python";
 
 /// The program that a name stands for. One that is nowhere is named all the same: starting it fails with the reason.
-fn interpreter(wanted: PathBuf) -> PathBuf {
+pub(super) fn interpreter(wanted: PathBuf) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
     let own = || {
@@ -138,17 +139,20 @@ pub(crate) fn ended(result: Result<ExitCode, Stop>) -> Result<ExitCode, ErrorRep
 }
 
 impl Place {
-    /// Reads the configuration, and tells what is wrong with it. With `history`, who set what is recorded, and nothing is kept.
-    pub(crate) fn open(&self, history: bool) -> Result<Workbench, Stop> {
-        let bench = self.bench(history)?;
+    /// Reads the configuration, and tells what is wrong with it.
+    pub(crate) fn open(&self) -> Result<Workbench, Stop> {
+        let bench = self.bench(&Question::Layers)?;
         self.tell_all(&bench.findings);
         Ok(bench)
     }
 
-    fn bench(&self, history: bool) -> Result<Workbench, Stop> {
-        let request = self.request(Question::Layers)?;
+    fn bench(&self, question: &Question) -> Result<Workbench, Stop> {
+        let request = self.request(question.clone())?;
+        let shows = matches!(question, Question::Env(_));
+        let history = matches!(question, Question::Env(wanted) if wanted.history);
         let options = Options { history, ..request.options(std::env::temp_dir()) };
-        let bench = if self.cache && !history {
+        // Variables are shown without regard to recipes.
+        let bench = if self.cache && !shows {
             Workbench::open_with_cache(&options, self.threads, &request.cache())
         } else {
             Workbench::open(&options, self.threads)
@@ -184,10 +188,19 @@ impl Place {
     pub(crate) fn ask(&self, question: &Question) -> Result<Answer, Stop> {
         let answer = match self.ask_daemon(question)? {
             Some(answer) => answer,
-            None => answer(&self.bench(false)?, question, self.machine),
+            None => answer(&self.bench(question)?, question, self.machine),
         };
         self.tell_all(&answer.findings);
-        if self.cache && answer.files > 0 && !self.machine && !matches!(self.verbosity, Verbosity::Quiet) {
+        if let Some(Refusal { message, hint }) = &answer.refusal {
+            let report = ErrorReport::user(message);
+            return Err(hint.iter().fold(report, ErrorReport::with_hint).into());
+        }
+        if self.cache
+            && !self.bitbake
+            && answer.files > 0
+            && !self.machine
+            && !matches!(self.verbosity, Verbosity::Quiet)
+        {
             let known = answer.files - answer.parsed;
             eprintln!("Parsed {} of {} recipes; {known} were known.", answer.parsed, answer.files);
         }
@@ -221,25 +234,14 @@ impl Place {
         reading
     }
 
-    /// The task graph of targets. A recipe that cannot be read is an error, needed or not: nobody knows what it would provide.
-    pub(crate) fn plan(&self, bench: &Workbench, wants: &Wants<'_>) -> Result<Planned, Stop> {
-        let wanted = Wanted { sign: wants.sign, ..Wanted::default() };
-        let reading = self.read(bench, &wanted);
-        if has_errors(&reading.findings) {
-            return Err(Stop::Told);
-        }
-        self.plan_of(bench, reading.recipes, wants)
-    }
-
     /// The task graph of targets over recipes that are read.
     pub(crate) fn plan_of(
         &self,
         bench: &Workbench,
         recipes: Vec<Arc<RecipeInfo>>,
-        wants: &Wants<'_>,
+        wanted: &Plan<'_>,
     ) -> Result<Planned, Stop> {
-        let planned = plan(bench, recipes, &wants.plan);
-        let mut planned = planned.map_err(|error| self.failed(&error))?;
+        let mut planned = plan(bench, recipes, wanted).map_err(|error| self.failed(&error))?;
         let findings = planned.findings(bench).map_err(|error| self.failed(&error))?;
         self.tell_all(&findings);
         if has_errors(&findings) { Err(Stop::Told) } else { Ok(planned) }
@@ -304,20 +306,6 @@ impl Place {
         } else {
             eprintln!("{text}");
         }
-    }
-}
-
-/// What to plan.
-pub(crate) struct Wants<'a> {
-    pub(crate) plan: Plan<'a>,
-    /// Whether the hashes are wanted.
-    pub(crate) sign: bool,
-}
-
-impl<'a> Wants<'a> {
-    /// Whole graphs of targets.
-    pub(crate) fn targets(targets: &'a [String], sign: bool) -> Self {
-        Self { plan: Plan { targets, ..Plan::default() }, sign }
     }
 }
 

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use buildnet_bitbake::graph::task_row;
-use buildnet_bitbake::workbench::{Answer, Question};
+use buildnet_bitbake::workbench::Question;
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
-use super::place::{Place, Wants, ended, show};
+use super::place::{Place, ended, show};
 use crate::context::Context;
 use crate::output::print;
 
@@ -29,19 +28,11 @@ pub(crate) struct SigsArgs {
 
 pub(crate) fn run(args: &SigsArgs, place: &Place, context: &Context) -> Result<ExitCode, ErrorReport> {
     ended((|| {
-        if !args.write {
-            let answer = place.ask(&Question::Sigs { targets: args.targets.clone(), rows: args.jsonl.is_some() })?;
-            return Ok(show(&answer, args.jsonl.as_deref(), context)?);
+        let (targets, rows, write) = (args.targets.clone(), args.jsonl.is_some(), args.write);
+        let mut answer = place.ask(&Question::Sigs { targets, rows, write })?;
+        if write {
+            print(&std::mem::take(&mut answer.text))?;
         }
-        let bench = place.open(false)?;
-        let mut planned = place.plan(&bench, &Wants::targets(&args.targets, true))?;
-        let hashed = place.hashes(&bench, &mut planned)?;
-        let written = bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
-        print(&format!("signature data of {} tasks written\n", written.files))?;
-        if let Some(path) = &args.jsonl {
-            let rows = hashed.iter().flat_map(|task| [task_row(task).to_string(), "\n".to_owned()]).collect();
-            show(&Answer { rows: Some(rows), ..Answer::default() }, Some(path), context)?;
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok(show(&answer, args.jsonl.as_deref(), context)?)
     })())
 }

@@ -10,7 +10,7 @@ use crate::error::ErrorReport;
 use crate::server::reply::Refusal;
 use crate::server::state::App;
 use crate::service::BitbakeRequest;
-use crate::service::bitbake::IDLE;
+use crate::service::bitbake::{IDLE, PAUSE};
 
 /// Answers a question about a build directory, which stays in memory.
 #[utoipa::path(post, path = "/bitbake", request_body = BitbakeRequest,
@@ -25,9 +25,13 @@ pub async fn ask(State(app): State<App>, Json(request): Json<BitbakeRequest>) ->
     let answer = blocking(move || bitbake.ask(&asked)).await?;
     let bitbake = app.bitbake().clone();
     tokio::spawn(async move {
-        let settling = bitbake.clone();
+        let (settling, asked) = (bitbake.clone(), request.clone());
         // An error means that it broke off: the next question looks at every file.
-        let _ = tokio::task::spawn_blocking(move || settling.settle(&request)).await;
+        let _ = tokio::task::spawn_blocking(move || settling.settle(&asked)).await;
+        tokio::time::sleep(PAUSE).await;
+        let saving = bitbake.clone();
+        // What could not be written is read again by the next process.
+        let _ = tokio::task::spawn_blocking(move || saving.save(&request)).await;
         tokio::time::sleep(IDLE).await;
         bitbake.drop_idle();
     });
