@@ -46,9 +46,7 @@ pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 use crate::Result;
 use crate::config::{BuildDir, Options, Pattern};
 use crate::metadata::normal;
-use crate::persist::{
-    Cache, CacheOptions, Environment, Fact, Fingerprint, Seen, library_files, mark_fleeting,
-};
+use crate::persist::{Cache, CacheOptions, Environment, Fact, Fingerprint, Seen, library_files, mark_fleeting};
 use crate::recipe::{RecipeInfo, split_multiconfig};
 use crate::signature::FileChecksums;
 use anew::{CLOCKS, OneRecipe, known};
