@@ -11,11 +11,31 @@ pub struct Place {
     pub file: String,
     /// The line, from 1; 0 when the whole file is meant.
     pub line: u32,
+    /// The column, from 1, in characters; 0 when the whole line is meant.
+    pub column: u32,
+    /// How many characters; 0 with the column.
+    pub width: u32,
+}
+
+impl Place {
+    /// A whole line.
+    pub fn line(file: impl Into<String>, line: u32) -> Self {
+        Self { file: file.into(), line, column: 0, width: 0 }
+    }
+
+    /// A whole file.
+    pub fn file(file: impl Into<String>) -> Self {
+        Self::line(file, 0)
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
+        match (self.line, self.column) {
+            (0, _) => f.write_str(&self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+        }
     }
 }
 
@@ -42,12 +62,12 @@ impl fmt::Display for PythonError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The text of a file is not BitBake's language, or names a file that is not there.
-    #[error("{place}: {message}")]
+    #[error("{}{}", lines(errors), chain_of(including))]
     Parse {
-        /// Where.
-        place: Place,
-        /// What is wrong.
-        message: String,
+        /// Where, and what is wrong; at least one.
+        errors: Vec<(Place, String)>,
+        /// What includes the file, innermost first.
+        including: Vec<Place>,
     },
     /// An expression or a variable could not be expanded.
     #[error("{}: {message}\nthe chain of variables is: {}", chain.first().map_or("expression", String::as_str), chain.join(" -> "))]
@@ -93,6 +113,23 @@ pub enum Error {
     /// The Python process could not be started, or died.
     #[error("the Python worker: {0}")]
     Worker(String),
+}
+
+/// The lines that say what includes a file.
+pub(crate) fn chain_of(including: &[Place]) -> String {
+    including.iter().flat_map(|place| ["\n  included from ".to_owned(), place.to_string()]).collect()
+}
+
+fn lines(errors: &[(Place, String)]) -> String {
+    let lines: Vec<String> = errors.iter().map(|(place, message)| format!("{place}: {message}")).collect();
+    lines.join("\n")
+}
+
+impl Error {
+    /// One thing that is wrong with a file.
+    pub(crate) fn parse(place: Place, message: impl Into<String>) -> Self {
+        Self::Parse { errors: vec![(place, message.into())], including: Vec::new() }
+    }
 }
 
 impl Diagnostic for Error {

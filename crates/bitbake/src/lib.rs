@@ -9,13 +9,13 @@
 //! | `scan` | what Python and shell text refers to, as BitBake's code parser finds it |
 //! | `version`, `util` | version comparison, dependency strings |
 //! | `data` | the copy-on-write datastore: overrides, expansion, flags, history |
-//! | `syntax` | statements of `.conf`, `.bb`, `.bbclass`, `.inc`, `.bbappend` files |
+//! | `syntax` | statements of `.conf`, `.bb`, `.bbclass`, `.inc`, `.bbappend` files, and their lossless tree |
 //! | `python` | CPython in worker processes, evaluating against the datastore |
 //! | `config`, `recipe` | layers and configuration; recipes, their variants and tasks |
 //! | `signature` | basehash and taskhash |
 //! | `persist` | what recipes came to, kept from one run to the next |
 //! | `equivalence` | the client of hash equivalence servers: unified hashes |
-//! | `workbench` | what the command line shows: findings, rows, variables, graphs |
+//! | `workbench` | what the command line shows: findings, doubts, rows, variables, graphs |
 //!
 //! | `graph` | providers, the recipes and tasks that targets need, the hash of each task |
 //!

@@ -14,7 +14,7 @@ use crate::error::{Error, Place, Result};
 use crate::metadata::is_kind;
 use crate::python::{Functions, LibraryFunction, Memory, Programs, Session};
 use crate::scan::{CallVisitor, Visited};
-use crate::syntax::{Parsed, parse_conf, parse_recipe};
+use crate::syntax::{Dialect, Parsed, parse};
 use crate::{CodeRefs, Sym, Text, Value, scan};
 
 /// Files above this size are refused: no metadata file comes near it.
@@ -56,13 +56,7 @@ impl Shared {
         }
         let name = path.as_str();
         let text = self.read_text(path)?;
-        let parsed = if is_kind(name, "conf") {
-            parse_conf(&text, base)
-        } else {
-            let file = name.rsplit('/').next().unwrap_or(name);
-            parse_recipe(&text, file.strip_suffix(".bbclass").unwrap_or_default())
-        };
-        let parsed = Arc::new(parsed);
+        let parsed = Arc::new(parse(&text, &Dialect::of_file(name, base)));
         // A recipe itself is read once or twice; only what is included by many is worth keeping.
         if !is_kind(name, "bb") {
             self.files.write().insert((path, base), Arc::clone(&parsed));
@@ -178,8 +172,8 @@ fn read_bytes(path: &Path) -> Result<(Stamp, Vec<u8>)> {
 fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
-        let place = Place { file: path.display().to_string(), line: u32::try_from(line).unwrap_or_default() };
-        Error::Parse { place, message: "the file is not UTF-8".into() }
+        let place = Place::line(path.display().to_string(), u32::try_from(line).unwrap_or_default());
+        Error::parse(place, "the file is not UTF-8")
     })
 }
 

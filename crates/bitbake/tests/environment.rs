@@ -1,18 +1,12 @@
 //! The environment of a recipe as text: what `bitbake -e` printed of `beta` in `tests/layer`, see `facts/README.md`.
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 
 use buildnet_bitbake::config::{BuildDir, Options, RecipeFile, write_environment};
 use serde_json::Value as Json;
-
-fn python() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no python3 on PATH");
-    }
-    found
-}
+use support::python;
 
 #[test]
 fn variables_and_functions_are_written_as_bitbake_does() {

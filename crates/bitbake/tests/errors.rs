@@ -1,18 +1,12 @@
 //! Metadata that is wrong: errors name the file, the line, and what includes it.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use buildnet_bitbake::config::{BuildDir, Options, ParseOptions};
-
-fn python() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no python3 on PATH");
-    }
-    found
-}
+use support::python;
 
 /// A build directory with a small layer of the given files.
 fn build(top: &Path, files: &[(&str, &str)]) -> Option<buildnet_bitbake::Result<BuildDir>> {
@@ -66,8 +60,8 @@ fn a_line_that_cannot_be_read_is_named_with_what_includes_it() {
     assert_says(
         &[("a.bb", "A = \"1\"\nrequire a.inc\n"), ("a.inc", "B = \"1\"\n\nC = \"2\nD = 3\n")],
         &[
-            "LAYER/a.inc:3: the value is not closed by \"",
-            "LAYER/a.inc:4: the value is not in quotes",
+            "LAYER/a.inc:3:5: the value is not closed by \"",
+            "LAYER/a.inc:4:5: the value is not in quotes",
             "included from LAYER/a.bb:2",
         ],
     );

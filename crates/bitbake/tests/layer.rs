@@ -3,6 +3,8 @@
 //! The layer holds one of everything: operators, overrides, weak defaults, flags, appends, deferred and exported classes, variants,
 //! event handlers, anonymous functions, a Python library, filters, renamed variables, skipped recipes.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,19 +12,15 @@ use buildnet_bitbake::Sym;
 use buildnet_bitbake::config::{BuildDir, Options, ParseOptions};
 use buildnet_bitbake::recipe::recipe_row;
 use serde_json::Value as Json;
+use support::python;
 
 /// The host's Python, and our own interpreter where `BUILDNET_RUSTPYTHON` names it.
 fn interpreters() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let host = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
-    if host.is_none() {
-        eprintln!("SKIPPED: there is no python3 on PATH");
-    }
     let own = std::env::var_os("BUILDNET_RUSTPYTHON").map(PathBuf::from);
     if own.is_none() {
         eprintln!("SKIPPED: BUILDNET_RUSTPYTHON names no buildnet-python; `interpreter/` makes it");
     }
-    host.into_iter().chain(own).collect()
+    python().into_iter().chain(own).collect()
 }
 
 fn open(build: &Path, python: PathBuf) -> buildnet_bitbake::Result<BuildDir> {

@@ -1,5 +1,7 @@
 //! Several configurations, targets of all kinds, and every way to hash: what BitBake computed for `tests/multi`, see `facts/README.md`.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,15 +11,7 @@ use buildnet_bitbake::signature::{Equivalences, UnihashCache};
 use buildnet_bitbake::workbench::{Plan, Wanted, Workbench, plan};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
-
-fn python() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no python3 on PATH");
-    }
-    found
-}
+use support::python;
 
 /// The server that answered BitBake: hashes that start with a digit below 8 have an equivalent.
 #[derive(Default)]

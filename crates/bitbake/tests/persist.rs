@@ -1,5 +1,7 @@
 //! What is kept of recipes is what reading them again gives, whatever is edited in between.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,21 +10,13 @@ use buildnet_bitbake::config::Options;
 use buildnet_bitbake::persist::CacheOptions;
 use buildnet_bitbake::workbench::{Answer, Live, Question, Workbench, answer};
 use proptest::prelude::*;
+use support::python;
 use tempfile::TempDir;
 
 /// A build directory with a copy of our own layer.
 struct Place {
     directory: TempDir,
     python: PathBuf,
-}
-
-fn python() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|file| file.exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no python3 on PATH");
-    }
-    found
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -38,6 +32,18 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl Place {
+    /// One of [`EDITS`].
+    fn edit(&self, path: &str, text: &str) {
+        if self.path(path).exists() {
+            self.append(path, text);
+        } else {
+            self.write(path, text);
+        }
+        if path.ends_with("local.conf") {
+            self.append("build/conf/bblayers.conf", "include conf/local.conf\n");
+        }
+    }
+
     fn new() -> Option<Self> {
         let place = Self { directory: tempfile::tempdir().expect("a temporary directory"), python: python()? };
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layer"), &place.path("layer"));
@@ -172,14 +178,7 @@ fn edits_are_seen_by_the_next_process() {
     let Some(place) = Place::new() else { return };
     place.again();
     for (path, text, expected) in EDITS {
-        if place.path(path).exists() {
-            place.append(path, text);
-        } else {
-            place.write(path, text);
-        }
-        if path.ends_with("local.conf") {
-            place.append("build/conf/bblayers.conf", "include conf/local.conf\n");
-        }
+        place.edit(path, text);
         let answer = place.again();
         same(&answer, &place.fresh());
         assert_eq!(answer.parsed, expected.unwrap_or(answer.files), "{path}: {:?}", answer.findings);
@@ -226,14 +225,7 @@ fn a_workbench_in_memory_sees_edits() {
     assert_eq!(first.parsed, first.files);
     assert_eq!(ask(true).parsed, 0);
     for (path, text, expected) in EDITS {
-        if place.path(path).exists() {
-            place.append(path, text);
-        } else {
-            place.write(path, text);
-        }
-        if path.ends_with("local.conf") {
-            place.append("build/conf/bblayers.conf", "include conf/local.conf\n");
-        }
+        place.edit(path, text);
         let answer = ask(false);
         same(&answer, &place.fresh());
         assert_eq!(answer.parsed, expected.unwrap_or(answer.files), "{path}: {:?}", answer.findings);

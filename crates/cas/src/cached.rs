@@ -44,6 +44,23 @@ impl Core {
         fresh.holds(segment, entry.ordinal).then(|| Located { segment: segment.clone(), entry })
     }
 
+    /// Positions of the blobs that are not there; the others were lately used.
+    pub(crate) fn missing_cached(&self, digests: impl Iterator<Item = Digest>) -> Option<Vec<usize>> {
+        // Before the lookups: what others stored until now is then found by them.
+        let current = self.index.is_current();
+        let fresh = self.freshness();
+        let view = self.index.loaded()?;
+        let mut missing = Vec::new();
+        for (position, digest) in digests.enumerate().filter(|(_, digest)| digest.size() > 0) {
+            match view.find(&Key::blob(&digest)) {
+                Some((segment, entry)) if fresh.holds(segment, entry.ordinal) => {}
+                Some(_) => return None,
+                None => missing.push(position),
+            }
+        }
+        (current || missing.is_empty()).then_some(missing)
+    }
+
     /// Whether all blobs are there and were lately used. False says nothing.
     pub(crate) fn all_cached(&self, digests: &[Digest]) -> bool {
         let fresh = self.freshness();

@@ -21,6 +21,9 @@ pub(crate) const BLOCK: usize = 256 << 10;
 /// Bytes of a record's payload per block: end in the file, checksum of the stored bytes.
 pub(crate) const PER_BLOCK: usize = 12;
 const LEVEL: i32 = 1;
+/// The disk begins to write what came after so many bytes. It has then little left to do when the blob is synced, and is not
+/// idle while uploads are received.
+const AHEAD: u64 = 8 << 20;
 
 /// Where the file of a large blob lies.
 pub(crate) fn path(core: &Core, function: &str, hash: &str, size: u64, codec: Codec) -> PathBuf {
@@ -60,6 +63,8 @@ pub(crate) struct LargeWriter {
     /// Decided by the first block.
     codec: Option<Codec>,
     end: u64,
+    /// How far the disk was told to begin.
+    begun: u64,
     payload: Vec<u8>,
     kept: bool,
 }
@@ -77,6 +82,7 @@ impl LargeWriter {
             block: Vec::with_capacity(BLOCK),
             codec: None,
             end: 0,
+            begun: 0,
             payload: Vec::new(),
             kept: false,
         })
@@ -120,6 +126,10 @@ impl LargeWriter {
         let stored = if codec == Codec::Raw { block } else { &compressed };
         self.file.write_at(stored, self.end)?;
         self.end += stored.len() as u64;
+        if self.end - self.begun >= AHEAD && self.durability == Durability::Synced {
+            self.file.start_writing(self.begun, self.end - self.begun);
+            self.begun = self.end;
+        }
         self.payload.extend_from_slice(&self.end.to_le_bytes());
         self.payload.extend_from_slice(&crc32fast::hash(stored).to_le_bytes());
         Ok(())

@@ -187,18 +187,21 @@ impl Store {
     /// The same as positions among the digests.
     pub fn find_missing_at(&self, digests: &[Digest]) -> Result<Vec<usize>, CasError> {
         let missing = self.core.missing(digests.iter().map(Key::blob))?;
-        self.core.counters.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
-        self.core.counters.hits.fetch_add((digests.len() - missing.len()) as u64, Ordering::Relaxed);
+        self.count_missing(digests.len(), missing.len());
         Ok(missing)
     }
 
-    /// Whether the store knows without looking that all these blobs are there and lately used. False says nothing.
-    pub fn all_cached(&self, digests: &[Digest]) -> bool {
-        let found = self.core.all_cached(digests);
-        if found {
-            self.core.counters.hits.fetch_add(digests.len() as u64, Ordering::Relaxed);
-        }
-        found
+    /// As [`Self::find_missing_at`], if that is to be had from memory; the digests are taken one by one, as they are read.
+    pub fn find_missing_at_cached(&self, digests: impl IntoIterator<Item = Digest>) -> Option<Vec<usize>> {
+        let mut asked = 0;
+        let missing = self.core.missing_cached(digests.into_iter().inspect(|_| asked += 1))?;
+        self.count_missing(asked, missing.len());
+        Some(missing)
+    }
+
+    fn count_missing(&self, asked: usize, missing: usize) {
+        self.core.counters.misses.fetch_add(missing as u64, Ordering::Relaxed);
+        self.core.counters.hits.fetch_add((asked - missing) as u64, Ordering::Relaxed);
     }
 
     /// Makes the blob a file at `to`, replacing what is there, in one step; false when the blob is not in the store.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::client::Daemon;
-use buildnet_daemon::service::local::overrides;
+use buildnet_daemon::service::local::{overrides, tls_options};
 use buildnet_reapi::TlsOptions;
-use buildnet_workspace::{FILE_NAME, find_root, load_settings};
+use buildnet_workspace::{ClientTls, FILE_NAME, find_root, load_settings};
 
 use crate::args::{ColorChoice, GlobalArgs};
 use crate::terminal::messages::{Teller, Verbosity};
@@ -36,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) chosen_address: Option<SocketAddr>,
     /// Whom to trust and what to show where TLS is spoken; none when nothing was said of it.
     pub(crate) tls: Option<TlsOptions>,
+    /// The same as flags and variables say it: absolute paths.
+    pub(crate) client_tls: ClientTls,
     /// The token for it, or for the one to start.
     pub(crate) token: Option<String>,
     /// How to speak.
@@ -65,16 +67,19 @@ impl Context {
             (false, 0) => Verbosity::Normal,
             (false, _) => Verbosity::Verbose,
         };
-        let identity = match (args.tls_client_cert, args.tls_client_key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => return Err(ErrorReport::user("--tls-client-cert and --tls-client-key go together")),
+        // A daemon, which may be asked to use them, works elsewhere.
+        let file = |path: Option<PathBuf>| match path {
+            Some(path) if path.as_os_str() != ClientTls::SYSTEM => std::path::absolute(&path)
+                .map(Some)
+                .map_err(|error| ErrorReport::user(format!("no file {}", path.display())).because(&error)),
+            path => Ok(path),
         };
-        let tls = (args.tls_ca.is_some() || identity.is_some()).then(|| TlsOptions {
-            ca: args.tls_ca.filter(|ca| ca.as_os_str() != "system"),
-            identity,
-            server_name: None,
-        });
+        let client_tls = ClientTls {
+            ca: file(args.tls_ca)?,
+            certificate: file(args.tls_client_cert)?,
+            key: file(args.tls_client_key)?,
+        };
+        let tls = (client_tls != ClientTls::default()).then(|| tls_options(&client_tls)).transpose()?;
         let daemon_address = args.daemon_address.unwrap_or_else(|| reachable(configured_address(&directory)));
         let style = |terminal: bool| Style { color: colors(args.color, terminal), unicode: speaks_unicode() };
         Ok(Self {
@@ -85,6 +90,7 @@ impl Context {
             use_daemon: !args.no_daemon,
             daemon: daemon_at(daemon_address, args.token.clone(), tls.as_ref()),
             tls,
+            client_tls,
             chosen_address: args.daemon_address,
             token: args.token,
             teller: Teller { style: style(io::stderr().is_terminal()), verbosity, columns: None, tell_idle: true },

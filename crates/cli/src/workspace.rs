@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::service::local::overrides;
+use buildnet_daemon::service::local::{overrides, tls_options};
+use buildnet_reapi::TlsOptions;
 use buildnet_workspace::{Settings, Workspace, find_root, load_settings};
 
 use crate::context::{Context, environment};
@@ -26,6 +27,11 @@ pub(crate) fn settings(context: &Context) -> Result<Settings, ErrorReport> {
     let (overrides, user_config) = overrides(&environment(), chosen);
     let root = root(context).ok();
     load_settings(root.as_deref(), user_config.as_deref(), &overrides).map_err(|errors| ErrorReport::of(&errors))
+}
+
+/// TLS towards other caches, as flags say, then as the settings do.
+pub(crate) fn client_tls(context: &Context, settings: &Settings) -> Result<TlsOptions, ErrorReport> {
+    tls_options(&context.client_tls.clone().or(settings.tls.clone()))
 }
 
 /// Where the cache is, and its bound in bytes: as the workspace says if there is one.

@@ -293,3 +293,49 @@ fn a_daemon_that_follows_files_misses_nothing() {
     }
     run(&["stop"]).expect(0, &[]);
 }
+
+/// A workspace on a file system that cannot be written, as in a container or from a snapshot: what was built there is still told.
+#[test]
+fn history_is_read_from_a_read_only_place() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("workspace");
+    std::fs::create_dir_all(root.join("p")).unwrap();
+    std::fs::write(
+        root.join("buildnet.yaml"),
+        "packages:\n  - {name: p, path: p, output_dir: out, build_cmd: 'mkdir -p out; echo x > out/x'}\n",
+    )
+    .unwrap();
+    let program = env!("CARGO_BIN_EXE_buildnet");
+    let cache = place.path().join("cache");
+    let build = std::process::Command::new(program)
+        .current_dir(&root)
+        .args(["--no-daemon", "--cache-dir"])
+        .arg(&cache)
+        .args(["build"])
+        .output()
+        .unwrap();
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+    // As the root of a user namespace, or as root.
+    let read_only = |namespaces: &[&str], command: &str| {
+        let mount = "mount --bind . . && mount -o remount,ro,bind . && cd \"$PWD\" && ! touch x 2>/dev/null";
+        std::process::Command::new("unshare")
+            .current_dir(&root)
+            .args(namespaces)
+            .args(["sh", "-c", &format!("{mount} && {command}"), program])
+            .arg(&cache)
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+    };
+    let namespaces: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
+    let Some(namespaces) = namespaces.into_iter().find(|namespaces| read_only(namespaces, "true").is_some()) else {
+        eprintln!("SKIPPED: a read-only place needs a mount namespace, which may not be made here");
+        return;
+    };
+    let told = |what: &str| {
+        let output = read_only(namespaces, &format!("\"$0\" --no-daemon --cache-dir \"$1\" {what}"));
+        String::from_utf8(output.unwrap_or_else(|| panic!("{what} fails")).stdout).unwrap()
+    };
+    assert!(told("history list --json").contains("\"command\":\"build\""));
+    assert!(told("history show last").contains("p:build"));
+}

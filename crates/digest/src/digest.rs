@@ -11,17 +11,6 @@ use crate::reapi;
 /// Longest hash of any function, in bytes (SHA-512).
 const MAX_HASH: usize = 64;
 
-/// The value of each lowercase hexadecimal digit; 255 for all other bytes.
-const DIGITS: [u8; 256] = {
-    let mut digits = [255; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value as usize] as usize] = value;
-        value += 1;
-    }
-    digits
-};
-
 /// Names a blob: digest function, hash and size in bytes.
 ///
 /// Written `function:hash/size`, the hash in lowercase hexadecimal.
@@ -56,15 +45,19 @@ impl Digest {
         if hex_hash.len() != function.hash_len() * 2 {
             return Err(error());
         }
-        let mut hash = [0; MAX_HASH];
-        // Bits that no digit has collect over the whole text, so that there is one branch for all of it.
-        let mut wrong = 0;
-        for (byte, digits) in hash.iter_mut().zip(hex_hash.as_bytes().chunks_exact(2)) {
-            let (high, low) = (DIGITS[usize::from(digits[0])], DIGITS[usize::from(digits[1])]);
-            wrong |= high | low;
-            *byte = high << 4 | low & 15;
+        // Without branches and tables, so that the compiler takes many digits at once.
+        let mut values = [0; MAX_HASH * 2];
+        let mut wrong = false;
+        for (value, digit) in values.iter_mut().zip(hex_hash.as_bytes()) {
+            let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+            *value = if number < 10 { number } else { letter.wrapping_add(10) };
+            wrong |= number >= 10 && letter >= 6;
         }
-        if wrong > 15 { Err(error()) } else { Ok(Self { function, size, hash }) }
+        let mut hash = [0; MAX_HASH];
+        for (byte, pair) in hash.iter_mut().zip(values[..hex_hash.len()].chunks_exact(2)) {
+            *byte = pair[0] << 4 | pair[1] & 15;
+        }
+        if wrong { Err(error()) } else { Ok(Self { function, size, hash }) }
     }
 
     /// From REAPI's message, whose function is known from elsewhere.

@@ -32,6 +32,17 @@ impl EntryKey {
     }
 }
 
+/// What came of forgetting a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It was there, and is there no more.
+    Removed,
+    /// It was not there.
+    Absent,
+    /// It may still be there, since nothing can be removed, or not now; but it is not read from there any more.
+    Hidden,
+}
+
 /// What a tier did since it was opened, and what it has still to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackingStats {
@@ -89,14 +100,29 @@ pub trait Backing: fmt::Debug + Send + Sync + 'static {
     /// Brings a blob into the store, verified. False when it is not there or cannot be had.
     fn pull_blob<'a>(&'a self, store: &'a Store, digest: &'a Digest) -> BoxFuture<'a, bool>;
 
+    /// Brings those of the blobs, all of one function, that are there. Whether any came.
+    fn pull_blobs<'a>(&'a self, store: &'a Store, digests: &'a [Digest]) -> BoxFuture<'a, bool>;
+
+    /// Brings what a result names itself and through its trees, as far as the store has it not. Whether all of it is here then.
+    fn pull_parts<'a>(
+        &'a self,
+        store: &'a Store,
+        function: DigestFunction,
+        result: &'a reapi::ActionResult,
+    ) -> BoxFuture<'a, bool>;
+
+    /// Positions of those of the blobs, all of one function, that are not there, or of which it does not say so within seconds.
+    /// Answers may be some seconds old.
+    fn absent<'a>(&'a self, digests: &'a [Digest]) -> BoxFuture<'a, Vec<usize>>;
+
     /// Brings a result with every blob that it names into the store, the blobs first. False when it is not there, or not complete.
     fn pull_result<'a>(&'a self, store: &'a Store, key: &'a EntryKey) -> BoxFuture<'a, bool>;
 
     /// Has a result that the store holds, and the blobs that it names, written in the background. Returns at once.
     fn publish(&self, store: &Store, key: EntryKey, result: &reapi::ActionResult);
 
-    /// Forgets a result; false when the tier cannot or had none. It is then not written any more either.
-    fn forget<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, bool>;
+    /// Forgets a result. It is then not written any more either, nor read from there until it is stored anew.
+    fn forget<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, Removal>;
 
     /// Waits until everything is written, or until nothing is written any more; what is left is kept for the next start where the
     /// tier can.
@@ -156,10 +182,10 @@ impl CacheService {
     pub async fn pull(&self, wanted: impl FnOnce(&Self) -> Wanted) -> bool {
         let Some(backing) = self.backing() else { return false };
         match wanted(self) {
-            Wanted::Blobs(digests) => {
-                let pulls = digests.iter().map(|digest| backing.pull_blob(self.store(), digest));
-                futures::future::join_all(pulls).await.contains(&true)
-            }
+            Wanted::Blobs(digests) => match &digests[..] {
+                [digest] => backing.pull_blob(self.store(), digest).await,
+                digests => backing.pull_blobs(self.store(), digests).await,
+            },
             Wanted::Results(keys) => {
                 for key in &keys {
                     if backing.pull_result(self.store(), key).await {

@@ -4,7 +4,7 @@ use buildnet_digest::Digest;
 use serde::Serialize;
 
 use crate::access::{Identity, Role};
-use crate::backing::EntryKey;
+use crate::backing::{EntryKey, Removal};
 use crate::namespace;
 use crate::provenance::{Written, now_ms};
 use crate::service::{CacheError, CacheService};
@@ -35,6 +35,11 @@ pub struct Purged {
     pub entries: Vec<PurgedEntry>,
     /// Whether nothing was forgotten.
     pub dry_run: bool,
+    /// How many may still be in the cache behind, from which they are not read any more: among them such as were not here.
+    pub hidden: u64,
+    /// That cache, where there are such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
 }
 
 /// An entry that was forgotten.
@@ -116,7 +121,12 @@ impl CacheService {
             let was_there = if purge.dry_run {
                 self.store().action_result(&written.key)?.is_some()
             } else {
-                self.remove(&written.entry())?
+                let (removed, behind) = self.remove(&written.entry())?;
+                if behind == Removal::Hidden {
+                    purged.hidden += 1;
+                    purged.behind = self.backing().map(|backing| backing.stats().name);
+                }
+                removed || behind == Removal::Removed
             };
             if !was_there {
                 continue;

@@ -4,14 +4,9 @@
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: a byte that is zero for uncompressed messages, the
 //! message's length as a big-endian u32, the message.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body::Frame;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use tonic::Status;
 
 /// Bytes before each message.
 pub(crate) const PREFIX: usize = 5;
@@ -47,18 +42,6 @@ pub(crate) fn put_prefix(bytes: &mut BytesMut, length: usize) {
     bytes.put_u8(0);
     // Messages are bounded far below 4 GiB where they are made.
     bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-}
-
-/// A body that is there already.
-pub(crate) struct Frames<I>(pub(crate) I);
-
-impl<I: Iterator<Item = Bytes> + Unpin> http_body::Body for Frames<I> {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(self.0.next().map(|bytes| Ok(Frame::data(bytes))))
-    }
 }
 
 /// Takes the bytes of an answer apart that consists of messages with nothing but content: `ReadResponse`.

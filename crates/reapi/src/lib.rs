@@ -26,7 +26,7 @@ pub mod source;
 mod status;
 
 pub use crate::access::{Access, AccessError, ClientCertificate, Identity, Role, TokenLine};
-pub use crate::backing::{Backing, BackingStats, EntryKey, Wanted};
+pub use crate::backing::{Backing, BackingStats, EntryKey, Removal, Wanted};
 pub use crate::client::{RemoteCache, RemoteError, TlsOptions};
 pub use crate::curate::{Purge, Purged, PurgedEntry};
 pub use crate::metrics::Metrics;

@@ -2,7 +2,7 @@
 //! to another thread and back costs more than most of this work.
 
 use buildnet_cas::{Cached, CasError};
-use buildnet_digest::{Digest, reapi};
+use buildnet_digest::{Digest, DigestFunction, reapi};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -26,18 +26,28 @@ impl CacheService {
 
     /// Those of the digests whose blobs are not in the store.
     pub(crate) async fn missing(&self, digests: Vec<Digest>) -> Result<Vec<Digest>, CacheError> {
-        if self.store().all_cached(&digests) {
-            return Ok(Vec::new());
+        if let Some(missing) = self.store().find_missing_at_cached(digests.iter().copied()) {
+            return Ok(missing.into_iter().map(|position| digests[position]).collect());
         }
         self.run(move |service| Ok(service.store().find_missing(&digests)?)).await
     }
 
-    /// The same as positions in the list.
+    /// Positions of those of the digests, all of one function, whose blobs are neither in the store nor behind it.
     pub(crate) async fn missing_at(&self, digests: Vec<Digest>) -> Result<Vec<usize>, CacheError> {
-        if self.store().all_cached(&digests) {
-            return Ok(Vec::new());
+        let Some(backing) = self.backing() else {
+            return self.run(move |service| Ok(service.store().find_missing_at(&digests)?)).await;
+        };
+        let look = move |service: &Self| Ok((service.store().find_missing_at(&digests)?, digests));
+        let (missing, digests) = self.run(look).await?;
+        let asked: Vec<Digest> = missing.iter().map(|&at| digests[at]).collect();
+        Ok(backing.absent(&asked).await.into_iter().map(|at| missing[at]).collect())
+    }
+
+    /// Brings what a result names from the tier behind, where clients were told that they need not send it.
+    pub(crate) async fn pull_parts(&self, function: DigestFunction, result: &reapi::ActionResult) {
+        if let Some(backing) = self.backing() {
+            backing.pull_parts(self.store(), function, result).await;
         }
-        self.run(move |service| Ok(service.store().find_missing_at(&digests)?)).await
     }
 
     /// Stores blobs; a result for each.

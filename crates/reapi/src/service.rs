@@ -11,7 +11,7 @@ use buildnet_digest::{Diagnostic, Digest, DigestFunction, ErrorCategory, reapi};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Identity, Role};
-use crate::backing::{Backing, EntryKey};
+use crate::backing::{Backing, EntryKey, Removal};
 use crate::metrics::Metrics;
 use crate::namespace::{self, InstanceError, Overlay};
 use crate::origins::archive::{collect, unpack};
@@ -29,6 +29,9 @@ pub struct Limits {
     pub max_batch_bytes: u64,
     /// Largest message that is taken, in bytes.
     pub max_message_bytes: usize,
+    /// Bytes of all gRPC messages that are being received or dealt with. A request whose message has no room waits, for at
+    /// most `idle`; then it is told to come again later.
+    pub max_receiving_bytes: usize,
     /// Requests served at once; further ones are told to come again later.
     pub max_in_flight: usize,
     /// A client that sends nothing for this long in mid-request is dropped.
@@ -50,6 +53,7 @@ impl Default for Limits {
             max_blob_bytes: 32 << 30,
             max_batch_bytes: (4 << 20) - (64 << 10),
             max_message_bytes: 8 << 20,
+            max_receiving_bytes: 256 << 20,
             max_in_flight: 1024,
             idle: Duration::from_mins(1),
             min_rate: 4 << 10,
@@ -73,10 +77,12 @@ pub struct CacheOptions {
     pub origins: Origins,
     /// What is asked for what the store has not, and gets what is written.
     pub backing: Option<Arc<dyn Backing>>,
+    /// Whether `UpdateActionResult` asks for the Action and its Command, which not all clients upload.
+    pub demand_actions: bool,
 }
 
 impl Default for CacheOptions {
-    /// Default limits, no tokens, `pr/…` over `main`, no origins.
+    /// Default limits, no tokens, `pr/…` over `main`, no origins, results of any action.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -84,6 +90,7 @@ impl Default for CacheOptions {
             overlays: vec![Overlay { prefix: "pr".into(), parent: "main".into() }],
             origins: Origins::default(),
             backing: None,
+            demand_actions: false,
         }
     }
 }
@@ -204,7 +211,7 @@ impl CacheService {
         let provenance = Provenance::open(&dir.join("writers.jsonl"))?;
         let mut origins = options.origins.clone();
         origins.max_bytes = origins.max_bytes.min(options.limits.max_blob_bytes);
-        let slots = Slots::new(options.limits.max_in_flight, options.limits.idle, options.limits.min_rate);
+        let slots = Slots::new(&options.limits);
         let inner = Inner {
             fetcher: Fetcher::new(origins),
             store,
@@ -249,6 +256,11 @@ impl CacheService {
         self.inner.options.backing.as_ref()
     }
 
+    /// Whether results are taken of actions alone that are here with their commands.
+    pub(crate) fn demands_actions(&self) -> bool {
+        self.inner.options.demand_actions
+    }
+
     /// The instances to look into when `instance` is asked, in order.
     pub(crate) fn lookup_order<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = &'a str> {
         namespace::lookup_order(&self.inner.options.overlays, instance)
@@ -279,6 +291,11 @@ impl CacheService {
     /// Slots of requests served at once.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
         self.inner.slots.free()
+    }
+
+    /// Bytes of all gRPC messages that are being received or dealt with.
+    pub fn receiving(&self) -> usize {
+        self.inner.slots.receiving()
     }
 
     /// The requests in flight.
@@ -407,17 +424,24 @@ impl CacheService {
 
     /// Forgets a named entry; false when there was none.
     pub fn remove_named(&self, protocol: &str, instance: &str, key: &str) -> Result<bool, CacheError> {
-        self.remove(&EntryKey::derived(namespace::named_key(DigestFunction::Sha256, protocol, instance, key)))
+        let key = namespace::named_key(DigestFunction::Sha256, protocol, instance, key);
+        let (removed, behind) = self.remove(&EntryKey::derived(key))?;
+        Ok(removed || behind == Removal::Removed)
     }
 
-    /// Forgets an entry here and behind, lest it come back. Blocks on both.
-    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<bool, CacheError> {
+    /// Forgets an entry here and behind, lest it come back. Whether it was here, and what came of it behind. Blocks on both.
+    pub(crate) fn remove(&self, entry: &EntryKey) -> Result<(bool, Removal), CacheError> {
         let removed = self.inner.store.remove_action_result(&entry.key)?;
         let behind = match (self.backing(), tokio::runtime::Handle::try_current()) {
-            (Some(backing), Ok(runtime)) => runtime.block_on(backing.forget(entry)),
-            _ => false,
+            (Some(backing), Ok(runtime)) => {
+                let behind = runtime.block_on(backing.forget(entry));
+                // Whoever looked it up meanwhile may have brought it back.
+                self.inner.store.remove_action_result(&entry.key)?;
+                behind
+            }
+            _ => Removal::Absent,
         };
-        Ok(removed || behind)
+        Ok((removed, behind))
     }
 
     fn put(

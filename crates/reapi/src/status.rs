@@ -1,5 +1,7 @@
 //! gRPC statuses, with the details that clients look for.
 
+use std::time::Duration;
+
 use buildnet_cas::CasError;
 use buildnet_digest::{Diagnostic, Digest};
 use prost::Message;
@@ -41,6 +43,29 @@ pub(crate) struct FieldViolation {
     pub(crate) field: String,
     #[prost(string, tag = "2")]
     pub(crate) description: String,
+}
+
+/// `google.rpc.RetryInfo`: when to come again.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) retry_delay: Option<prost_types::Duration>,
+}
+
+/// When whoever found no free slot is to come again.
+const SOON: Duration = Duration::from_secs(1);
+/// When whoever found a full disk, a store that stopped, or an origin that failed is to come again.
+const LATER: Duration = Duration::from_secs(30);
+
+/// A refusal that another try, some time later, may not meet.
+fn retried(code: Code, message: impl Into<String>, delay: Duration) -> Status {
+    let delay = prost_types::Duration { seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX), nanos: 0 };
+    detailed(code, message.into(), "google.rpc.RetryInfo", &RetryInfo { retry_delay: Some(delay) })
+}
+
+/// There is no free slot.
+pub(crate) fn busy(message: &str) -> Status {
+    retried(Code::ResourceExhausted, message, SOON)
 }
 
 /// A status with one detail.
@@ -112,7 +137,10 @@ pub(crate) fn from_cas(error: &CasError) -> Status {
     if code != Code::InvalidArgument {
         tracing::error!(%error, hint = error.hint(), "the cache failed");
     }
-    Status::new(code, error.to_string())
+    match code {
+        Code::ResourceExhausted | Code::Unavailable => retried(code, error.to_string(), LATER),
+        _ => Status::new(code, error.to_string()),
+    }
 }
 
 /// Any error of the cache as a status.
@@ -125,6 +153,7 @@ pub(crate) fn from_cache(error: &CacheError) -> Status {
         }
         CacheError::Denied { .. } => Status::permission_denied(error.to_string()),
         CacheError::TooSlow => Status::deadline_exceeded(error.to_string()),
-        CacheError::Io { .. } | CacheError::Gone => Status::internal(error.to_string()),
+        CacheError::Gone => retried(Code::Unavailable, error.to_string(), SOON),
+        CacheError::Io { .. } => Status::internal(error.to_string()),
     }
 }

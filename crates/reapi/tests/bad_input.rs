@@ -375,3 +375,55 @@ async fn half_open_connections_let_go_of_what_they_hold() {
     assert_eq!(write(&server, vec![rest]).await.unwrap(), 1000);
     assert_eq!(server.service.store().read(&digest).unwrap().unwrap(), bytes);
 }
+
+/// A function that is not served, or that nobody has heard of, is refused by every method that names one.
+#[tokio::test]
+async fn unknown_digest_functions() {
+    let server = Server::start(CacheOptions::default()).await;
+    let (digest, bytes) = blob(11, 100);
+    server.cache("").await.write(&[(digest, bytes.clone())]).await.unwrap();
+    let name = digest.to_reapi();
+    for function in [reapi::digest_function::Value::Murmur3 as i32, reapi::digest_function::Value::Vso as i32, 99, -1] {
+        let mut codes = Vec::new();
+        let mut note = |status: Result<(), Status>| codes.push(status.err().map(|status| status.code()));
+        let find = reapi::FindMissingBlobsRequest {
+            blob_digests: vec![name.clone()],
+            digest_function: function,
+            ..Default::default()
+        };
+        note(server.cas().find_missing_blobs(find).await.map(drop));
+        let item = Item { digest: Some(name.clone()), data: bytes.to_vec(), compressor: 0 };
+        let update =
+            reapi::BatchUpdateBlobsRequest { requests: vec![item], digest_function: function, ..Default::default() };
+        note(server.cas().batch_update_blobs(update).await.map(drop));
+        let read = reapi::BatchReadBlobsRequest {
+            digests: vec![name.clone()],
+            digest_function: function,
+            ..Default::default()
+        };
+        note(server.cas().batch_read_blobs(read).await.map(drop));
+        let tree =
+            reapi::GetTreeRequest { root_digest: Some(name.clone()), digest_function: function, ..Default::default() };
+        note(server.cas().get_tree(tree).await.map(drop));
+        let split = reapi::SplitBlobRequest {
+            blob_digest: Some(name.clone()),
+            digest_function: function,
+            ..Default::default()
+        };
+        note(server.cas().split_blob(split).await.map(drop));
+        let get = reapi::GetActionResultRequest {
+            action_digest: Some(name.clone()),
+            digest_function: function,
+            ..Default::default()
+        };
+        note(server.actions().get_action_result(get).await.map(drop));
+        let put = reapi::UpdateActionResultRequest {
+            action_digest: Some(name.clone()),
+            action_result: Some(reapi::ActionResult::default()),
+            digest_function: function,
+            ..Default::default()
+        };
+        note(server.actions().update_action_result(put).await.map(drop));
+        assert_eq!(codes, [Some(Code::InvalidArgument); 7], "{function}");
+    }
+}

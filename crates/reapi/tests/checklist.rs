@@ -408,3 +408,59 @@ async fn uploads_of_one_blob_may_run_at_once_in_any_form() {
     }
     assert_eq!(server.service.store().read(&digest).unwrap().unwrap(), bytes);
 }
+
+/// Priorities are not offered (`cache_priority_capabilities`), so any is taken and makes no difference.
+#[tokio::test]
+async fn priorities_are_not_offered_and_do_no_harm() {
+    let server = Server::start(CacheOptions::default()).await;
+    let request = reapi::GetCapabilitiesRequest::default();
+    let answer = CapabilitiesClient::new(server.channel.clone()).get_capabilities(request).await.unwrap().into_inner();
+    assert_eq!(answer.cache_capabilities.unwrap().cache_priority_capabilities, None);
+    for priority in [i32::MIN, -1, 0, 7, i32::MAX] {
+        let action = SHA256.digest(&priority.to_le_bytes());
+        let result = reapi::ActionResult { exit_code: priority, ..Default::default() };
+        let update = reapi::UpdateActionResultRequest {
+            action_digest: Some(action.to_reapi()),
+            action_result: Some(result.clone()),
+            results_cache_policy: Some(reapi::ResultsCachePolicy { priority }),
+            ..Default::default()
+        };
+        assert_eq!(server.actions().update_action_result(update).await.unwrap().into_inner(), result);
+    }
+}
+
+/// A server that is told to takes results of actions alone that it knows with their commands.
+#[tokio::test]
+async fn actions_and_commands_can_be_demanded() {
+    let server = Server::start(CacheOptions { demand_actions: true, ..CacheOptions::default() }).await;
+    let cache = server.cache("").await;
+    let message = |message: Vec<u8>| {
+        let bytes = Bytes::from(message);
+        (SHA256.digest(&bytes), bytes)
+    };
+    let command = reapi::Command { arguments: vec!["true".into()], ..Default::default() };
+    let (command, command_bytes) = message(command.encode_to_vec());
+    let action = reapi::Action { command_digest: Some(command.to_reapi()), ..Default::default() };
+    let (action, action_bytes) = message(action.encode_to_vec());
+    let update = async |action: Digest| {
+        let update = reapi::UpdateActionResultRequest {
+            action_digest: Some(action.to_reapi()),
+            action_result: Some(reapi::ActionResult::default()),
+            ..Default::default()
+        };
+        server.actions().update_action_result(update).await.map(drop)
+    };
+    let named = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        status.message().to_owned()
+    };
+    assert!(named(update(action).await.unwrap_err()).contains(&action.hex()));
+    cache.write(&[(action, action_bytes)]).await.unwrap();
+    assert!(named(update(action).await.unwrap_err()).contains(&command.hex()));
+    cache.write(&[(command, command_bytes)]).await.unwrap();
+    update(action).await.unwrap();
+    // moon keeps a list of its own under the action's digest.
+    let (other, bytes) = message(br#"{"task": "lib:build"}"#.to_vec());
+    cache.write(&[(other, bytes)]).await.unwrap();
+    update(other).await.unwrap();
+}

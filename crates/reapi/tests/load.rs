@@ -38,3 +38,26 @@ async fn every_workload_runs_alone_and_in_a_row() {
         assert_eq!(Workload::from_name(workload.name()), Some(workload));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_machines_limits_are_told_and_nothing_stays_on_its_disk() {
+    let server = Server::start(CacheOptions::default()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let options = LoadOptions {
+        in_flight: 4,
+        connections: 2,
+        duration: Duration::from_millis(300),
+        large: 2 << 20,
+        workloads: vec![Workload::ActionUpdate, Workload::StreamWriteLarge],
+        machine: Some(directory.path().to_owned()),
+        ..LoadOptions::default()
+    };
+    let report = run(&format!("grpc://{}/bench", server.authority), None, &options, |_| {}).await.unwrap();
+    let machine = report.machine.unwrap();
+    assert!(machine.sha256 > 0.0 && machine.disk > 0.0 && machine.syncs > 0.0, "{machine}");
+    let [update, write] = &report.measurements[..] else { panic!("two workloads") };
+    let (update, write) = (update.nearness.unwrap(), write.nearness.unwrap());
+    assert!(update.of_echo > 0.0 && update.of_disk.is_none(), "nothing but a result was stored");
+    assert!(write.of_echo > 0.0 && write.of_sha256.unwrap() > 0.0 && write.of_disk.unwrap() > 0.0);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}

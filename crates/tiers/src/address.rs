@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use buildnet_reapi::TlsOptions;
+
 use crate::backend::Backend;
 use crate::error::{BackendError, Failure};
 use crate::reapi::ReapiBackend;
@@ -21,6 +23,8 @@ pub struct Credentials {
     pub region: Option<String>,
     /// Endpoint where the address names none.
     pub endpoint: Option<String>,
+    /// Whom to trust and what to show over TLS.
+    pub tls: TlsOptions,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -40,7 +44,14 @@ impl Credentials {
             session: get("AWS_SESSION_TOKEN"),
             region: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")),
             endpoint: get("AWS_ENDPOINT_URL_S3").or_else(|| get("AWS_ENDPOINT_URL")),
+            tls: TlsOptions::default(),
         }
+    }
+
+    /// With whom to trust, and what to show, over TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: TlsOptions) -> Self {
+        Self { tls, ..self }
     }
 }
 
@@ -48,7 +59,10 @@ impl Credentials {
 pub fn open(address: &str, credentials: &Credentials) -> Result<Arc<dyn Backend>, BackendError> {
     match address.split_once("://") {
         Some(("s3", _)) => Ok(Arc::new(S3Backend::new(S3Location::parse(address, credentials)?, credentials)?)),
-        Some(("grpc" | "grpcs", _)) => Ok(Arc::new(ReapiBackend::new(address, credentials.token.clone())?)),
+        Some(("grpc" | "grpcs", _)) => {
+            let backend = ReapiBackend::new(address, credentials.token.clone())?;
+            Ok(Arc::new(backend.with_tls(credentials.tls.clone())))
+        }
         _ => {
             let shown: String = address.chars().take(200).collect();
             Err(BackendError::new(Failure::Denied, format!("`{shown}` is no address of a cache"))

@@ -47,6 +47,6 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Stores a result, whose blobs are there.
     async fn put_result(&self, key: &EntryKey, result: &reapi::ActionResult) -> Result<(), BackendError>;
 
-    /// Forgets a result; false when it cannot.
-    async fn forget(&self, key: &EntryKey) -> Result<bool, BackendError>;
+    /// Forgets a result; whether it was there, or none when nothing can be removed.
+    async fn forget(&self, key: &EntryKey) -> Result<Option<bool>, BackendError>;
 }

@@ -10,11 +10,13 @@ mod backend;
 mod breaker;
 mod error;
 mod flight;
+mod forgotten;
 mod pull;
 mod queue;
 mod reapi;
 mod references;
 mod s3;
+mod seen;
 mod tier;
 mod upload;
 

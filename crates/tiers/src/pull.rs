@@ -1,11 +1,12 @@
 //! Reading through.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use buildnet_cas::{CasError, Store};
-use buildnet_digest::{Digest, DigestFunction};
+use buildnet_digest::{Digest, DigestFunction, reapi};
 use buildnet_reapi::EntryKey;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -20,20 +21,103 @@ pub(crate) const SMALL: u64 = 1 << 20;
 const TOGETHER: u64 = 3 << 20;
 /// Blobs that travel together.
 const COUNT: usize = 1000;
+/// Blobs that are asked for at once.
+const ASKED: usize = 1000;
+/// How long a client that asks which blobs are missing waits for the far side.
+const QUICK: Duration = Duration::from_secs(5);
 /// Deepest directory that is followed.
 const MAX_DEPTH: usize = 1000;
 
 impl Shared {
     pub(crate) async fn pull_blob(&self, store: &Store, digest: &Digest) -> bool {
-        if !self.breaker.allows(Instant::now()) {
+        if !self.allows(digest.function()) {
             return false;
         }
         let work = || async { self.settle(self.fetch(store, &[*digest]).await) };
         self.blobs.join(digest, work).await
     }
 
+    /// Brings those of the blobs, all of one function, that the far side has. Whether any came.
+    pub(crate) async fn pull_blobs(&self, store: &Store, digests: &[Digest]) -> bool {
+        let (small, large): (Vec<Digest>, Vec<Digest>) = digests.iter().partition(|digest| digest.size() <= SMALL);
+        let mut came = false;
+        if let [first, _, ..] = small[..] {
+            if !self.allows(first.function()) {
+                return false;
+            }
+            let together = stream::iter(batches(&small)).map(|batch| self.fetch_batch(store, batch));
+            let mut together = together.buffer_unordered(self.options.readers.max(1));
+            while let Some(outcome) = together.next().await {
+                // A batch that is not complete may have brought something.
+                came |= outcome.is_ok();
+                self.settle(outcome);
+            }
+        } else if let [only] = small[..] {
+            came |= self.pull_blob(store, &only).await;
+        }
+        let alone = stream::iter(large).map(|digest| async move { self.pull_blob(store, &digest).await });
+        let mut alone = alone.buffer_unordered(self.options.readers.max(1));
+        while let Some(there) = alone.next().await {
+            came |= there;
+        }
+        came
+    }
+
+    /// Brings what a result names. Whether all of it is here.
+    pub(crate) async fn pull_parts(
+        &self,
+        store: &Store,
+        function: DigestFunction,
+        result: &reapi::ActionResult,
+    ) -> bool {
+        self.allows(function) && self.settle(self.bring_parts(store, function, result).await)
+    }
+
+    /// Positions of those of the blobs, all of one function, that the far side has not, or does not say in time to have.
+    pub(crate) async fn absent(&self, digests: &[Digest]) -> Vec<usize> {
+        let (start, all) = (Instant::now(), || (0..digests.len()).collect());
+        let Some(first) = digests.first() else { return Vec::new() };
+        if !self.allows(first.function()) {
+            return all();
+        }
+        let known: Vec<Option<bool>> = digests.iter().map(|digest| self.seen.get(digest, start)).collect();
+        let asked: Vec<Digest> =
+            digests.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(digest, _)| *digest).collect();
+        let mut there = HashSet::new();
+        for part in asked.chunks(ASKED) {
+            let asking = async {
+                let _slot = self.lookups.acquire().await.map_err(|_| broken_off())?;
+                self.call(self.backend.missing(part)).await
+            };
+            let answer = tokio::time::timeout(QUICK.saturating_sub(start.elapsed()), asking).await;
+            // What is not known in time counts as missing: the client sends it.
+            let answer = match answer {
+                Err(_) if there.is_empty() => Err(BackendError::timeout(&self.backend.name(), QUICK.as_secs())),
+                Err(_) => break,
+                Ok(answer) => answer,
+            };
+            let missing: HashSet<Digest> = match answer {
+                Ok(missing) => missing.into_iter().collect(),
+                Err(error) => {
+                    self.failed(error);
+                    break;
+                }
+            };
+            self.seen.note(part.iter().map(|digest| (*digest, !missing.contains(digest))), Instant::now());
+            there.extend(part.iter().copied().filter(|digest| !missing.contains(digest)));
+        }
+        let is_there = |(digest, known): (&Digest, &Option<bool>)| known.unwrap_or_else(|| there.contains(digest));
+        let answers = digests.iter().zip(&known).map(is_there).enumerate();
+        answers.filter(|(_, there)| !there).map(|(position, _)| position).collect()
+    }
+
+    /// Whether the far side may be asked about digests of this function now.
+    fn allows(&self, function: DigestFunction) -> bool {
+        self.backend.supports(function) && self.breaker.allows(Instant::now())
+    }
+
     pub(crate) async fn pull_result(&self, store: &Store, key: &EntryKey) -> bool {
-        if !self.breaker.allows(Instant::now()) {
+        if self.forgotten.contains(&key.key) || !self.allows(key.key.function()) {
             return false;
         }
         let work = || async { self.settle(self.bring(store, key).await) };
@@ -68,8 +152,22 @@ impl Shared {
             self.call(self.backend.result(key)).await?
         };
         let Some(result) = result else { return Ok(false) };
-        let function = key.key.function();
-        let mut references = References::of(function, &result)?;
+        if !self.bring_parts(store, key.key.function(), &result).await? || self.forgotten.contains(&key.key) {
+            return Ok(false);
+        }
+        let (store, key) = (store.clone(), key.key);
+        blocking(move || store.put_action_result(&key, &result)).await?;
+        Ok(true)
+    }
+
+    /// Brings what a result names; false when something is not there.
+    async fn bring_parts(
+        &self,
+        store: &Store,
+        function: DigestFunction,
+        result: &reapi::ActionResult,
+    ) -> Result<bool, BackendError> {
+        let mut references = References::of(function, result)?;
         let trees = distinct(std::mem::take(&mut references.trees));
         if !self.fetch(store, &trees).await? {
             return Ok(false);
@@ -81,12 +179,7 @@ impl Shared {
         if !self.fetch_directories(store, function, &mut references).await? {
             return Ok(false);
         }
-        if !self.fetch(store, &distinct(references.blobs)).await? {
-            return Ok(false);
-        }
-        let (store, key) = (store.clone(), key.key);
-        blocking(move || store.put_action_result(&key, &result)).await?;
-        Ok(true)
+        self.fetch(store, &distinct(references.blobs)).await
     }
 
     async fn fetch_directories(
@@ -95,7 +188,7 @@ impl Shared {
         function: DigestFunction,
         references: &mut References,
     ) -> Result<bool, BackendError> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut level = distinct(std::mem::take(&mut references.directories));
         for _ in 0..MAX_DEPTH {
             if level.is_empty() {
@@ -140,6 +233,11 @@ impl Shared {
         let _slot = self.slot().await?;
         let blobs = self.call(self.backend.read(&digests)).await?;
         let complete = blobs.len() == digests.len();
+        if !complete {
+            let came: HashSet<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
+            let absent = digests.iter().filter(|digest| !came.contains(digest));
+            self.seen.note(absent.map(|digest| (*digest, false)), Instant::now());
+        }
         let bytes = blobs.iter().map(|(digest, _)| digest.size()).sum();
         let store = store.clone();
         let stored = blocking(move || {
@@ -181,7 +279,10 @@ impl Shared {
             Ok::<_, BackendError>(())
         };
         let (there, ()) = futures::future::try_join(reading, writing).await?;
-        let Some(writer) = writer.filter(|_| there) else { return Ok(false) };
+        let Some(writer) = writer.filter(|_| there) else {
+            self.seen.note([(digest, false)], Instant::now());
+            return Ok(false);
+        };
         let committed = blocking(move || Ok(writer.commit())).await?;
         self.stored(&digest, committed).await?;
         self.counters.read_bytes.fetch_add(digest.size(), Ordering::Relaxed);

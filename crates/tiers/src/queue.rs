@@ -140,6 +140,17 @@ impl Queue {
         }
     }
 
+    /// Returns when a result is not being written.
+    pub(crate) async fn unwritten(&self, key: &Digest) {
+        loop {
+            let done = self.done.notified();
+            if !self.state.lock().active.iter().any(|item| item.key.key == *key) {
+                return;
+            }
+            done.await;
+        }
+    }
+
     pub(crate) fn pending(&self) -> Pending {
         let state = self.state.lock();
         let active: u64 = state.active.iter().map(|item| item.bytes).sum();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use buildnet_digest::{Digest, DigestFunction, reapi};
 use buildnet_reapi::client::Target;
-use buildnet_reapi::{EntryKey, RemoteCache};
+use buildnet_reapi::{EntryKey, RemoteCache, TlsOptions};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -27,6 +27,7 @@ pub struct ReapiBackend {
     target: String,
     instance: String,
     token: Option<String>,
+    tls: TlsOptions,
     connection: OnceCell<RemoteCache>,
     /// When connecting failed last, and how: whoever waited for the connection meanwhile shares the failure.
     refused: Mutex<Option<(Instant, BackendError)>>,
@@ -43,7 +44,15 @@ impl ReapiBackend {
     /// The cache at `grpc://host:port[/instance]` or `grpcs://…`. Fails for an address that is none; connects later.
     pub fn new(target: &str, token: Option<String>) -> Result<Self, BackendError> {
         let Target { instance, .. } = target.parse::<Target>()?;
-        Ok(Self { target: target.to_owned(), instance, token, connection: OnceCell::new(), refused: Mutex::default() })
+        let tls = TlsOptions::default();
+        let (connection, refused) = (OnceCell::new(), Mutex::default());
+        Ok(Self { target: target.to_owned(), instance, token, tls, connection, refused })
+    }
+
+    /// Trusts these authorities, and shows this certificate, over `grpcs://`.
+    #[must_use]
+    pub fn with_tls(self, tls: TlsOptions) -> Self {
+        Self { tls, ..self }
     }
 
     async fn remote(&self, function: Option<DigestFunction>) -> Result<&RemoteCache, BackendError> {
@@ -53,7 +62,7 @@ impl ReapiBackend {
             {
                 return Err(error.clone());
             }
-            let connecting = RemoteCache::connect(&self.target, self.token.as_deref());
+            let connecting = RemoteCache::connect_with(&self.target, self.token.as_deref(), &self.tls);
             let connected = tokio::time::timeout(CONNECT, connecting).await;
             let connected = connected.map_err(|_| BackendError::timeout(&self.target, CONNECT.as_secs()));
             let connected = connected.and_then(|connected| connected.map_err(BackendError::from));
@@ -138,7 +147,7 @@ impl Backend for ReapiBackend {
     }
 
     /// REAPI has no way to remove an entry.
-    async fn forget(&self, _key: &EntryKey) -> Result<bool, BackendError> {
-        Ok(false)
+    async fn forget(&self, _key: &EntryKey) -> Result<Option<bool>, BackendError> {
+        Ok(None)
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use buildnet_cas::Store;
-use buildnet_digest::{Digest, reapi};
-use buildnet_reapi::{Backing, BackingStats, EntryKey};
+use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_reapi::{Backing, BackingStats, EntryKey, Removal};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -19,7 +19,9 @@ use crate::backend::Backend;
 use crate::breaker::{Breaker, Change};
 use crate::error::{BackendError, Failure};
 use crate::flight::Flights;
+use crate::forgotten::Forgotten;
 use crate::queue::{Item, Queue};
+use crate::seen::Seen;
 use crate::upload;
 
 /// Results looked up at once: a wide build asks for thousands, and servers refuse what they cannot serve at once.
@@ -121,6 +123,8 @@ pub(crate) struct Shared {
     pub(crate) transfers: Semaphore,
     pub(crate) lookups: Semaphore,
     pub(crate) queue: Queue,
+    pub(crate) forgotten: Forgotten,
+    pub(crate) seen: Seen,
     pub(crate) counters: Counters,
     /// Set when the far side takes nothing from us.
     pub(crate) read_only: AtomicBool,
@@ -164,6 +168,30 @@ impl Shared {
         BackendError::timeout(&self.backend.name(), self.options.patience.as_secs())
     }
 
+    /// Has a result removed on the far side; where that cannot be done it is at least not read from there any more.
+    async fn forget(&self, key: &EntryKey) -> Removal {
+        self.forgotten.add(key.key);
+        self.queue.forget(&key.key);
+        // What is being written would come after it was removed.
+        let unwritten = tokio::time::timeout(self.options.patience, self.queue.unwritten(&key.key)).await;
+        let outcome = match unwritten {
+            Ok(()) if self.breaker.allows(Instant::now()) => self.call(self.backend.forget(key)).await,
+            _ => Ok(None),
+        };
+        if let Ok(Some(there)) = outcome {
+            self.forgotten.remove(&key.key);
+            return if there { Removal::Removed } else { Removal::Absent };
+        }
+        if let Err(error) = outcome {
+            self.failed(error);
+        }
+        if let Err(error) = self.forgotten.confirm(&key.key) {
+            let message = format!("what was purged may come back from {}: {error}", self.backend.name());
+            self.report(Trouble::Failed(BackendError::new(Failure::Local, message)));
+        }
+        Removal::Hidden
+    }
+
     /// Takes note of a failure.
     pub(crate) fn failed(&self, error: BackendError) {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -190,6 +218,8 @@ impl Tier {
             transfers: Semaphore::new(options.readers.max(1)),
             lookups: Semaphore::new(LOOKUPS),
             queue: Queue::new(options.queue_entries, options.queue_bytes),
+            forgotten: Forgotten::default(),
+            seen: Seen::default(),
             counters: Counters::default(),
             read_only: AtomicBool::new(options.writers == 0),
             journal: Mutex::default(),
@@ -246,9 +276,36 @@ impl Tier {
     }
 }
 
+impl Tier {
+    /// Keeps in this file what was purged and cannot be removed behind, and takes up what an earlier process kept there.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn keep_forgotten(&self, path: &Path) -> std::io::Result<()> {
+        self.shared().forgotten.keep(path)
+    }
+}
+
 impl Backing for Tier {
     fn pull_blob<'a>(&'a self, store: &'a Store, digest: &'a Digest) -> BoxFuture<'a, bool> {
         Box::pin(self.shared().pull_blob(store, digest))
+    }
+
+    fn pull_blobs<'a>(&'a self, store: &'a Store, digests: &'a [Digest]) -> BoxFuture<'a, bool> {
+        Box::pin(self.shared().pull_blobs(store, digests))
+    }
+
+    fn pull_parts<'a>(
+        &'a self,
+        store: &'a Store,
+        function: DigestFunction,
+        result: &'a reapi::ActionResult,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(self.shared().pull_parts(store, function, result))
+    }
+
+    fn absent<'a>(&'a self, digests: &'a [Digest]) -> BoxFuture<'a, Vec<usize>> {
+        Box::pin(self.shared().absent(digests))
     }
 
     fn pull_result<'a>(&'a self, store: &'a Store, key: &'a EntryKey) -> BoxFuture<'a, bool> {
@@ -259,16 +316,8 @@ impl Backing for Tier {
         self.publish_with(store, key, result, Vec::new());
     }
 
-    fn forget<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            let shared = self.shared();
-            shared.queue.forget(&key.key);
-            let outcome = shared.call(shared.backend.forget(key)).await;
-            outcome.unwrap_or_else(|error| {
-                shared.failed(error);
-                false
-            })
-        })
+    fn forget<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, Removal> {
+        Box::pin(self.shared().forget(key))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

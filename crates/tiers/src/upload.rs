@@ -33,6 +33,7 @@ impl Shared {
     async fn write_back(&self, item: &Item) {
         let mut backoff = self.options.backoff;
         let mut attempt = 0;
+        let since = self.forgotten.now();
         loop {
             if self.read_only.load(Ordering::Relaxed) {
                 return self.give_up(1);
@@ -49,6 +50,7 @@ impl Shared {
                 Ok(Some(bytes)) => {
                     self.counters.written.fetch_add(1, Ordering::Relaxed);
                     self.counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    self.forgotten.written(&item.key.key, since);
                     return;
                 }
                 // Evicted, or removed, in the meantime.

@@ -21,7 +21,9 @@ mod task_graph;
 mod text;
 mod yaml;
 
-pub use crate::config::{DaemonSettings, FILE_NAME, LimitSettings, Overrides, Settings, SettingsOverride, schema};
+pub use crate::config::{
+    ClientTls, DaemonSettings, FILE_NAME, LimitSettings, Overrides, Settings, SettingsOverride, schema,
+};
 pub use crate::discover::find_root;
 pub use crate::error::{Problem, ProblemKind, WorkspaceError, WorkspaceErrors};
 pub use crate::graph::{GraphTask, TaskGraph};
@@ -29,5 +31,5 @@ pub use crate::init::init;
 pub use crate::load::load_settings;
 pub use crate::lower::Request;
 pub use crate::model::{Manager, Package, PackageKind, Task, Workspace};
-pub use crate::query::QueryError;
+pub use crate::query::{Query, QueryError, QueryGraph};
 pub use crate::text::{Location, SourceText, Span};

@@ -116,6 +116,7 @@ fn anchored(mut settings: SettingsOverride, directory: Option<&Path>) -> Setting
     }
     if let Some(directory) = directory {
         settings.daemon = settings.daemon.anchored(directory);
+        settings.tls = settings.tls.anchored(directory);
     }
     settings
 }

@@ -2,7 +2,7 @@
 
 use buildnet_bitbake::scan::{NoVisitors, python, shell};
 use buildnet_bitbake::signature::SigData;
-use buildnet_bitbake::syntax::{Parsed, parse_conf, parse_recipe};
+use buildnet_bitbake::syntax::{Dialect, Parsed, Tree, parse};
 use buildnet_bitbake::util::{depends_names, depends_versions};
 use buildnet_bitbake::version;
 
@@ -47,7 +47,7 @@ pub(super) const WORDS: &[&str] = &[
     "#",
 ];
 
-/// A file is read to its end, whatever is in it, and every error lies in it.
+/// A file is read to its end, whatever is in it, and every error lies in it; its tree is the file.
 pub(super) fn file(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     // Python's lines, which a lone carriage return ends, too.
@@ -62,9 +62,13 @@ pub(super) fn file(input: &[u8]) {
             assert!((1..=lines + 1).contains(&statement.line), "a statement at line {} of {lines}", statement.line);
         }
     };
-    check(parse_conf(&text, true));
-    check(parse_recipe(&text, ""));
-    check(parse_recipe(&text, "some"));
+    let recipe = |class: &str| Dialect::Recipe { class: class.to_owned() };
+    for dialect in [Dialect::Conf { base: true }, recipe(""), recipe("some")] {
+        let (tree, parsed) = (Tree::of(&text, &dialect), parse(&text, &dialect));
+        assert!(tree.root().text() == *text, "the tree is the file");
+        assert_eq!(tree.statements(), parsed.statements, "the tree says what is evaluated");
+        check(parsed);
+    }
 }
 
 pub(super) fn file_seeds() -> Vec<Vec<u8>> {

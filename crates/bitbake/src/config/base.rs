@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::environment::approved;
-use super::layers::{Layer, RecipeFile, layers as layers_of, recipe_files};
+use super::layers::{Found, Layer, RecipeFile, layers as layers_of, recipe_files};
 use crate::data::{Evaluate as _, Origin, Store};
 use crate::error::{Error, Result};
 use crate::metadata::{Finalised, Reader, join};
@@ -67,6 +67,8 @@ pub struct BuildDir {
     seen: Vec<Seen>,
     /// Directories that were listed to find the recipes.
     listed: Vec<PathBuf>,
+    /// How many recipes and appends BBMASK hides.
+    pub masked: usize,
     /// The variables that the user's environment sets, where he stands aside.
     user_settings: Vec<(String, String)>,
 }
@@ -112,11 +114,12 @@ impl BuildDir {
             store.set(&mut session, Sym::new("__bbclasstype"), "recipe".into(), Origin::internal())?;
         }
         let layers = layers_of(&mut session, &mut store)?;
-        let (mut recipes, mut listed) = recipe_files(&mut session, &mut store, &layers, "")?;
+        let Found { mut recipes, mut listed, mut masked } = recipe_files(&mut session, &mut store, &layers, "")?;
         for Multiconfig { name, store } in &mut multiconfigs {
-            let (more, directories) = recipe_files(&mut session, store, &layers, name)?;
-            recipes.extend(more);
-            listed.extend(directories);
+            let more = recipe_files(&mut session, store, &layers, name)?;
+            recipes.extend(more.recipes);
+            listed.extend(more.listed);
+            masked += more.masked;
         }
         let library = Arc::new(library(&mut session, &mut store)?);
         let ignored =
@@ -125,7 +128,20 @@ impl BuildDir {
         let user_settings = user_settings.filter(|(name, _)| name != "PWD").collect();
         let seen = session.seen.drain().collect();
         let idle = Mutex::new(vec![session.hand_over()]);
-        Ok(Self { store, session, layers, multiconfigs, recipes, library, ignored, idle, seen, listed, user_settings })
+        Ok(Self {
+            store,
+            session,
+            layers,
+            multiconfigs,
+            recipes,
+            library,
+            ignored,
+            idle,
+            seen,
+            listed,
+            masked,
+            user_settings,
+        })
     }
 
     /// A session for one thread that reads recipes; with `sign` it also makes the signatures of their tasks.
@@ -149,14 +165,15 @@ impl BuildDir {
     /// Looks for recipes and appends again.
     pub(crate) fn find_recipes(&mut self) -> Result<()> {
         let mut session = self.session(false);
-        let (mut recipes, mut listed) = (Vec::new(), Vec::new());
+        let (mut recipes, mut listed, mut masked) = (Vec::new(), Vec::new(), 0);
         for (name, store) in self.configurations() {
-            let (more, directories) = recipe_files(&mut session, &mut store.copy(), &self.layers, name)?;
-            recipes.extend(more);
-            listed.extend(directories);
+            let more = recipe_files(&mut session, &mut store.copy(), &self.layers, name)?;
+            recipes.extend(more.recipes);
+            listed.extend(more.listed);
+            masked += more.masked;
         }
         self.give_back(session);
-        (self.recipes, self.listed) = (recipes, listed);
+        (self.recipes, self.listed, self.masked) = (recipes, listed, masked);
         Ok(())
     }
 

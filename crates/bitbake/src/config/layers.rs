@@ -163,13 +163,23 @@ fn layer_priority(
     highest + 1
 }
 
-/// The recipes that BBFILES names and BBMASK leaves, in the order of layer priority; and the directories that were listed.
+/// What BBFILES names.
+pub(super) struct Found {
+    /// The recipes that BBMASK leaves, in the order of layer priority.
+    pub(super) recipes: Vec<RecipeFile>,
+    /// The directories that were listed.
+    pub(super) listed: Vec<PathBuf>,
+    /// How many files BBMASK hides.
+    pub(super) masked: usize,
+}
+
+/// Finds the recipes of a configuration.
 pub(super) fn recipe_files(
     session: &mut Session,
     store: &mut Store,
     layers: &[Layer],
     multiconfig: &str,
-) -> Result<(Vec<RecipeFile>, Vec<PathBuf>)> {
+) -> Result<Found> {
     let mut listed = Vec::new();
     let mut ordered: Vec<&Layer> = layers.iter().collect();
     // Python sorts the patterns in reverse, so that a layer inside another comes first.
@@ -191,7 +201,9 @@ pub(super) fn recipe_files(
         files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
     }
     let masks = masks(session, store)?;
+    let all = files.len();
     files.retain(|file| !masks.iter().any(|mask| mask.matches(file)));
+    let masked = all - files.len();
     let appends: Vec<(String, String)> = files
         .iter()
         .filter(|file| is_kind(file, "bbappend"))
@@ -213,7 +225,7 @@ pub(super) fn recipe_files(
             path,
         });
     }
-    Ok((recipes, listed))
+    Ok(Found { recipes, listed, masked })
 }
 
 fn masks(session: &mut Session, store: &mut Store) -> Result<Vec<Pattern>> {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use serde_json::{Value as Json, json};
 
 use super::line::Line;
@@ -21,13 +23,13 @@ pub enum Address {
     Tcp(String, u16),
     /// `unix://PATH`.
     Unix(PathBuf),
-    /// `ws://HOST[:PORT][/PATH]`: the whole of it, host and port.
+    /// `ws://HOST[:PORT][/PATH]`, or the same with `wss` for TLS: the whole of it, host and port.
     Web(String, String, u16),
 }
 
 /// An address that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no address of a hash equivalence server: HOST:PORT, unix://PATH or ws://HOST[:PORT]/PATH")]
+#[error("{0} is no address of a hash equivalence server: HOST:PORT, unix://PATH, ws://HOST[:PORT]/PATH or wss://…")]
 pub struct AddressError(String);
 
 fn host_and_port(text: &str, default: Option<u16>) -> Option<(String, u16)> {
@@ -56,10 +58,12 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix://") {
             return Ok(Self::Unix(path.into()));
         }
-        if let Some(rest) = text.strip_prefix("ws://") {
-            let host = rest.split('/').next().unwrap_or_default();
-            let (host, port) = host_and_port(host, Some(80)).ok_or_else(none)?;
-            return Ok(Self::Web(text.to_owned(), host, port));
+        for (scheme, port) in [("ws://", 80), ("wss://", 443)] {
+            if let Some(rest) = text.strip_prefix(scheme) {
+                let host = rest.split('/').next().unwrap_or_default();
+                let (host, port) = host_and_port(host, Some(port)).ok_or_else(none)?;
+                return Ok(Self::Web(text.to_owned(), host, port));
+            }
         }
         if text.contains("://") {
             return Err(none());
@@ -100,6 +104,7 @@ pub struct Client {
     shown: String,
     credentials: Option<Credentials>,
     patience: Duration,
+    tls: Option<Arc<ClientConfig>>,
     line: Option<Line>,
     /// Why it cannot be reached: it is not tried again.
     dead: Option<String>,
@@ -109,7 +114,13 @@ impl Client {
     /// A client of a server that may take that long for each answer.
     pub fn new(address: Address, credentials: Option<Credentials>, patience: Duration) -> Self {
         let shown = address.to_string();
-        Self { address, shown, credentials, patience, line: None, dead: None }
+        Self { address, shown, credentials, patience, tls: None, line: None, dead: None }
+    }
+
+    /// Trusts others than this machine does, where the address is `wss://`.
+    #[must_use]
+    pub fn with_tls(self, config: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(config), ..self }
     }
 
     /// Connects, greets, and goes over to questions about unified hashes.
@@ -124,7 +135,7 @@ impl Client {
         let mut line = match &self.address {
             Address::Tcp(host, port) => Line::tcp(host, *port, self.patience)?,
             Address::Unix(path) => Line::unix(path, self.patience)?,
-            Address::Web(url, host, port) => Line::web(url, host, *port, self.patience)?,
+            Address::Web(url, host, port) => Line::web(url, host, *port, self.patience, self.tls.as_ref())?,
         };
         line.send(["OEHASHEQUIV 1.1", "needs-headers: false", ""].into_iter())?;
         if let Some(Credentials { user, token }) = &self.credentials {
@@ -204,7 +215,8 @@ mod tests {
         let web = |url: &str, port| Address::Web(url.to_owned(), "h".to_owned(), port);
         assert_eq!("ws://h:9/p".parse(), Ok(web("ws://h:9/p", 9)));
         assert_eq!("ws://h".parse(), Ok(web("ws://h", 80)));
-        for text in ["host", "host:", ":1", "wss://h/p", "http://h", "[::1]", ""] {
+        assert_eq!("wss://h/p".parse(), Ok(web("wss://h/p", 443)));
+        for text in ["host", "host:", ":1", "wss://", "http://h", "[::1]", ""] {
             assert_eq!(text.parse::<Address>(), Err(AddressError(text.to_owned())), "{text}");
         }
         for text in ["host:8686", "[::1]:8686", "unix:///a/b.sock", "ws://h:9/p"] {

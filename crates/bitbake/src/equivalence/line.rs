@@ -4,8 +4,11 @@ use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::{Message, WebSocket};
 
 /// Answers longer than this are refused.
@@ -15,7 +18,21 @@ const LONGEST: u64 = 1 << 20;
 pub(super) enum Line {
     Tcp(BufReader<TcpStream>),
     Unix(BufReader<UnixStream>),
-    Web(Box<WebSocket<TcpStream>>),
+    Web(Box<WebSocket<Box<dyn Wire>>>),
+}
+
+/// A connection, encrypted or not.
+pub(super) trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
+/// TLS that trusts whom this machine trusts (`SSL_CERT_FILE` names others, as for BitBake's own client).
+fn tls() -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn resolve(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
@@ -59,10 +76,25 @@ impl Line {
         Ok(Self::Unix(BufReader::new(stream)))
     }
 
-    pub(super) fn web(url: &str, host: &str, port: u16, patience: Duration) -> io::Result<Self> {
+    /// `config` is for `wss://` alone.
+    pub(super) fn web(
+        url: &str,
+        host: &str,
+        port: u16,
+        patience: Duration,
+        config: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         let stream = resolve(host, port, patience)?;
+        let wire: Box<dyn Wire> = if url.starts_with("wss://") {
+            let config = config.map_or_else(|| tls().map(Arc::new), |config| Ok(Arc::clone(config)))?;
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+            Box::new(StreamOwned::new(connection, stream))
+        } else {
+            Box::new(stream)
+        };
         let (socket, _) =
-            tungstenite::client(url, stream).map_err(|error| io::Error::other(format!("no WebSocket: {error}")))?;
+            tungstenite::client(url, wire).map_err(|error| io::Error::other(format!("no WebSocket: {error}")))?;
         Ok(Self::Web(Box::new(socket)))
     }
 

@@ -1,6 +1,6 @@
 //! Asking a hash equivalence server: which unified hash stands for a task's hash.
 //!
-//! `BB_HASHSERVE` names the server: `HOST:PORT`, `unix://PATH` or `ws://…` ([`Client`]); or `auto` for the server that BitBake
+//! `BB_HASHSERVE` names the server: `HOST:PORT`, `unix://PATH`, `ws://…` or `wss://…` ([`Client`]); or `auto` for the server that BitBake
 //! starts for itself over a database of the build directory. While BitBake runs, that one is asked through its socket, else its
 //! [`Database`] is read, and then the server that `BB_HASHSERVE_UPSTREAM` names (`Local`).
 

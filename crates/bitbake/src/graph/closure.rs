@@ -128,8 +128,13 @@ impl Closure {
             };
             if !universe.is_assumed(target) && !universe.is_provided(target) {
                 let mut message = format!("nothing provides {target}");
-                for reason in universe.skip_reasons(target) {
-                    message.extend([format!("\n  {reason}")]);
+                let reasons = universe.skip_reasons(target);
+                let close = if reasons.is_empty() { universe.close_to(item) } else { Vec::new() };
+                if !close.is_empty() {
+                    message.push_str(". Close matches:");
+                }
+                for line in reasons.iter().chain(&close) {
+                    message.extend([format!("\n  {line}")]);
                 }
                 missing.push(message);
                 continue;

@@ -26,6 +26,28 @@ pub struct Universe {
     session: Session,
 }
 
+/// What is as much alike may have been meant.
+const CLOSE: usize = 700;
+
+/// How much of two names is the same, in thousandths, as Python's `difflib` has it: BitBake's measure of what may have been meant.
+fn likeness(a: &str, b: &str) -> usize {
+    fn same(a: &[u8], b: &[u8]) -> usize {
+        let mut best = (0, 0, 0);
+        for (i, j) in (0..a.len()).flat_map(|i| (0..b.len()).map(move |j| (i, j))) {
+            let length = a[i..].iter().zip(&b[j..]).take_while(|(a, b)| a == b).count();
+            if length > best.0 {
+                best = (length, i, j);
+            }
+        }
+        let (length, i, j) = best;
+        if length == 0 { 0 } else { length + same(&a[..i], &b[..j]) + same(&a[i + length..], &b[j + length..]) }
+    }
+    // A name of another length can be no more alike than that.
+    let (short, long) = (a.len().min(b.len()), a.len().max(b.len()));
+    let ratio = |same: usize| 2000 * same / (short + long).max(1);
+    if ratio(short) < CLOSE { 0 } else { ratio(same(a.as_bytes(), b.as_bytes())) }
+}
+
 /// What the recipes of one configuration provide, and what it prefers.
 pub(super) struct Configuration {
     /// Its name; empty for the default one.
@@ -273,6 +295,17 @@ impl Universe {
             )
         };
         self.skipped.iter().filter(provides).map(reason).collect()
+    }
+
+    /// At most three items of the same configuration with names most like an item's, sorted.
+    pub(super) fn close_to(&self, item: Item<'_>) -> Vec<String> {
+        let providers = &self.configurations[item.configuration].providers;
+        let mut close: Vec<(usize, &String)> = providers.keys().map(|name| (likeness(name, item.name), name)).collect();
+        close.retain(|(likeness, _)| *likeness >= CLOSE);
+        close.sort_unstable_by(|a, b| b.cmp(a));
+        let mut names: Vec<String> = close.into_iter().take(3).map(|(_, name)| name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// A variable of a configuration, where it is set and not empty.

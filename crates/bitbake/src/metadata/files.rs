@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
             store.set(self.session, file_var(), name.into(), Origin::internal())?;
         }
         for statement in &parsed.statements {
-            self.chain.push(Place { file: name.to_owned(), line: statement.line });
+            self.chain.push(Place::line(name, statement.line));
             let result = self.statement(store, file, statement);
             let result = result.map_err(|error| self.in_chain(error));
             self.chain.pop();
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
     fn missing(&self, name: &str, _line: u32, required: Option<&str>) -> Result<()> {
         match required {
             Some(verb) => {
-                let here = self.chain.last().cloned().unwrap_or(Place { file: name.to_owned(), line: 0 });
+                let here = self.chain.last().cloned().unwrap_or_else(|| Place::file(name));
                 Err(self.error(&here.file, here.line, &format!("could not {verb} the file {name}")))
             }
             None => Ok(()),
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
                 }
             }
             let Some(file) = file else {
-                let here = self.chain.last().cloned().unwrap_or(Place { file: from.as_str().to_owned(), line });
+                let here = self.chain.last().cloned().unwrap_or_else(|| Place::line(from.as_str(), line));
                 return Err(self.error(
                     &here.file,
                     here.line,
@@ -240,25 +240,20 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn error(&self, file: &str, line: u32, message: &str) -> Error {
-        Error::Parse { place: Place { file: file.to_owned(), line }, message: format!("{message}{}", self.including()) }
+        let including =
+            self.chain.iter().rev().filter(|place| place.file != file || place.line != line).cloned().collect();
+        Error::Parse { errors: vec![(Place::line(file, line), message.to_owned())], including }
     }
 
     fn syntax_errors(&self, file: &str, errors: &[crate::syntax::SyntaxError]) -> Error {
-        let (first, rest) = errors.split_first().expect("called with errors");
-        let mut message = first.message.clone();
-        for error in rest.iter().take(20) {
-            message.extend([format!("\n{file}:{}: {}", error.line, error.message)]);
-        }
-        if rest.len() > 20 {
-            message.extend([format!("\nand {} more", rest.len() - 20)]);
-        }
-        self.error(file, first.line, &message)
-    }
-
-    /// The files that include this one, innermost first.
-    fn including(&self) -> String {
-        let places: Vec<String> = self.chain.iter().rev().map(|place| format!("\n  included from {place}")).collect();
-        places.concat()
+        let place = |error: &crate::syntax::SyntaxError| Place {
+            file: file.to_owned(),
+            line: error.line,
+            column: error.column,
+            width: error.width,
+        };
+        let errors = errors.iter().map(|error| (place(error), error.message.clone())).collect();
+        Error::Parse { errors, including: self.chain.iter().rev().cloned().collect() }
     }
 
     /// Says where an error of an evaluation happened, once.
@@ -266,15 +261,10 @@ impl<'a> Reader<'a> {
         match error {
             Error::Parse { .. } | Error::Skip(_) | Error::Io { .. } | Error::Worker(_) => error,
             other => match self.chain.split_last() {
-                Some((place, above)) => {
-                    let including: String = above
-                        .iter()
-                        .rev()
-                        .map(|place| format!("\n  included from {place}"))
-                        .collect::<Vec<_>>()
-                        .concat();
-                    Error::Parse { place: place.clone(), message: format!("{other}{including}") }
-                }
+                Some((place, above)) => Error::Parse {
+                    errors: vec![(place.clone(), other.to_string())],
+                    including: above.iter().rev().cloned().collect(),
+                },
                 None => other,
             },
         }

@@ -36,6 +36,11 @@ impl SignatureHandler {
         matches!(self, Self::OeBasicHash | Self::OeEquivHash)
     }
 
+    /// Whether the names of stamps carry hashes.
+    pub fn stamps_by_hash(self) -> bool {
+        !matches!(self, Self::Noop | Self::Basic)
+    }
+
     /// Whether a hash equivalence server is asked.
     pub fn asks_server(self) -> bool {
         matches!(self, Self::OeEquivHash | Self::TestEquivHash)

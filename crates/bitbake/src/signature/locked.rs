@@ -1,6 +1,7 @@
 //! Locked signatures (`SIGGEN_LOCKEDSIGS_…`, `SIGGEN_UNIHASHMAP`), as openembedded-core's generators apply them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 
 /// A hash that a configuration locks a task to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,9 +121,71 @@ impl Locks {
     }
 }
 
+/// A task to lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockedTask {
+    /// The architecture that its shared state is kept under, with dashes.
+    pub architecture: String,
+    /// The recipe's name.
+    pub recipe: String,
+    /// BitBake's name of the task.
+    pub id: String,
+    /// The task.
+    pub task: String,
+    /// The computed hash.
+    pub taskhash: String,
+    /// The hash to lock it to.
+    pub unihash: String,
+}
+
+/// The text of `locked-sigs.inc`: what [`Locks`] reads back when a configuration includes it.
+// Writing to a `String` cannot fail.
+pub fn locked_text(mut tasks: Vec<LockedTask>, machine: &str) -> String {
+    tasks.sort_by(|a, b| (&a.architecture, &a.recipe, &a.id).cmp(&(&b.architecture, &b.recipe, &b.id)));
+    let mut text = String::new();
+    let mut types: Vec<String> = Vec::new();
+    for of_type in tasks.chunk_by(|a, b| a.architecture == b.architecture) {
+        let name = format!("t-{}", of_type[0].architecture);
+        let _ = writeln!(text, "SIGGEN_LOCKEDSIGS_{name} = \"\\");
+        for LockedTask { recipe, task, unihash, .. } in of_type {
+            let _ = writeln!(text, "    {recipe}:{task}:{unihash} \\");
+        }
+        text += "    \"\n";
+        types.push(name);
+    }
+    let _ = write!(text, "SIGGEN_LOCKEDSIGS_TYPES:{machine} = \"{}\"\nSIGGEN_UNIHASHMAP += \"\\\n", types.join(" "));
+    tasks.retain(|task| task.taskhash != task.unihash);
+    tasks.sort_by(|a, b| a.recipe.cmp(&b.recipe));
+    for LockedTask { recipe, task, taskhash, unihash, .. } in &tasks {
+        let _ = writeln!(text, "    {recipe}:{task}:{taskhash}:{unihash} \\");
+    }
+    text + "    \"\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_locked_is_read_back() {
+        let task = |recipe: &str, task: &str, taskhash: &str, unihash: &str| LockedTask {
+            architecture: "x86-64".into(),
+            recipe: recipe.into(),
+            id: format!("/l/{recipe}.bb:{task}"),
+            task: task.into(),
+            taskhash: taskhash.into(),
+            unihash: unihash.into(),
+        };
+        let text = locked_text(vec![task("b", "do_x", "33", "33"), task("a", "do_y", "22", "44")], "board");
+        assert_eq!(
+            text,
+            "SIGGEN_LOCKEDSIGS_t-x86-64 = \"\\\n    a:do_y:44 \\\n    b:do_x:33 \\\n    \"\n\
+             SIGGEN_LOCKEDSIGS_TYPES:board = \"t-x86-64\"\n\
+             SIGGEN_UNIHASHMAP += \"\\\n    a:do_y:22:44 \\\n    \"\n"
+        );
+        let read = crate::syntax::parse(&text, &crate::syntax::Dialect::Conf { base: false });
+        assert_eq!((read.errors.len(), read.statements.len()), (0, 3));
+    }
 
     fn locks(unlocked: &str) -> Locks {
         let variables = [("SIGGEN_LOCKEDSIGS_t-x".to_owned(), "a:do_x:11 a:do_y:2:2\n b:do_x:33".to_owned())];

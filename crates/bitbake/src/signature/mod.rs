@@ -25,7 +25,7 @@ pub use depends::{Generator, ValueKind, VarSignature};
 pub use difference::{Difference, differences};
 pub use handler::SignatureHandler;
 pub use library::{Library, LibraryEntry, LibrarySource};
-pub use locked::{Lock, LockCheck, LockError, Locks};
+pub use locked::{Lock, LockCheck, LockError, LockedTask, Locks, locked_text};
 pub use prune::{Pruning, RecipeFacts};
 pub use sigdata::{NameSet, SigData, SigDataError, SigValue};
 pub use taskhash::{TaskDependency, taskhash};

@@ -13,11 +13,15 @@ pub struct Parsed {
     pub warnings: Vec<SyntaxError>,
 }
 
-/// A line that is not BitBake's language.
+/// What is not BitBake's language, or odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// The line, from 1.
     pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+    /// How many characters, at least 1; as far as they lie in this line.
+    pub width: u32,
     /// What is wrong.
     pub message: String,
 }

@@ -1,15 +1,19 @@
 //! What went wrong, for people: place, excerpt with a caret, and the files that led there.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::config::RecipeFile;
-use crate::error::{Error, Place};
+use crate::error::{Error, Place, chain_of};
 use crate::python::Message;
+use crate::syntax::{Dialect, Tree};
 
 /// Excerpts are looked for in files up to this size.
 const LARGEST_EXCERPT: u64 = 16 << 20;
 /// Columns of an excerpt.
 const COLUMNS: usize = 160;
+/// Errors of one file that are told.
+const MOST: usize = 20;
 
 /// How grave it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -31,17 +35,20 @@ pub struct Finding {
     pub place: Option<Place>,
     /// What: the first line says it, the others tell more.
     pub message: String,
+    /// The check that noticed it, if one did ([`CHECKS`](super::CHECKS)).
+    #[serde(default)]
+    pub id: Option<String>,
 }
 
 impl Finding {
     /// An error without a place.
     pub fn error(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, place: None, message: message.into() }
+        Self { severity: Severity::Error, place: None, message: message.into(), id: None }
     }
 
     /// Something worth knowing, without a place.
     pub fn note(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Note, place: None, message: message.into() }
+        Self { severity: Severity::Note, place: None, message: message.into(), id: None }
     }
 
     /// Something that metadata logged while a recipe was read.
@@ -55,14 +62,14 @@ impl Finding {
             Some((place, text)) => (Some(place), text.to_owned()),
             None => (recipe.map(whole), message.text.clone()),
         };
-        Self { severity, place, message: text }
+        Self { severity, place, message: text, id: None }
     }
 
     /// Why something could not be read; one finding for each place that it names.
     pub fn failed(error: &Error, recipe: Option<&RecipeFile>) -> Vec<Self> {
         let of_recipe = || recipe.map(|recipe| whole(&recipe.path));
         let (place, message) = match error {
-            Error::Parse { place, message } => return several(place, message),
+            Error::Parse { errors, including } => return several(errors, including),
             Error::Configuration(reasons) => return reasons.iter().map(Self::error).collect(),
             Error::Expansion { chain, .. } => {
                 let assigned = recipe.and_then(|recipe| assignment(recipe, chain));
@@ -74,47 +81,87 @@ impl Finding {
                 None => (of_recipe(), other.to_string()),
             },
         };
-        vec![Self { severity: Severity::Error, place, message }]
+        vec![Self { severity: Severity::Error, place, message, id: None }]
     }
 
     /// The line of the file, and a caret below what the message is about.
     fn excerpt(&self) -> Option<String> {
         let place = self.place.as_ref().filter(|place| place.line > 0)?;
-        if std::fs::metadata(&place.file).ok()?.len() > LARGEST_EXCERPT {
-            return None;
-        }
-        let bytes = std::fs::read(&place.file).ok()?;
-        let line = bytes.split(|byte| *byte == b'\n').nth(usize::try_from(place.line).ok()? - 1)?;
-        let line: String = String::from_utf8_lossy(line)
-            .trim_end()
-            .chars()
-            .take(COLUMNS)
-            .map(|c| if c == '\t' { ' ' } else { c })
-            .filter(|c| !c.is_control())
-            .collect();
-        let (start, columns) = self.culprit(&line);
+        let text = text_of(&place.file)?;
+        let line = text.replace("\r\n", "\n").split(['\n', '\r']).nth(place.line as usize - 1)?.to_owned();
+        let (start, columns) = match place.column {
+            0 => (line.chars().take_while(|c| c.is_whitespace()).count(), line.trim().chars().count()),
+            column => (column as usize - 1, place.width as usize),
+        };
+        // Far to the right, the beginning of the line makes room.
+        let skipped = start.saturating_sub(COLUMNS / 2).min(if start + columns > COLUMNS { usize::MAX } else { 0 });
+        let shown: String = line.chars().skip(skipped).take(COLUMNS).map(visible).collect();
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
-        let before = " ".repeat(start);
-        let carets = "^".repeat(columns);
-        Some(format!("{margin} |\n{number} | {line}\n{margin} | {before}{carets}"))
+        let before = " ".repeat(start - skipped);
+        let carets = "^".repeat(columns.clamp(1, COLUMNS.saturating_sub(start - skipped).max(1)));
+        Some(format!("{margin} |\n{number} | {}\n{margin} | {before}{carets}", shown.trim_end()))
     }
+}
 
-    /// Column and width of the longest word of the message that the line contains; else of the whole line.
-    fn culprit(&self, line: &str) -> (usize, usize) {
-        let head = self.message.lines().next().unwrap_or_default();
-        let whole = (columns(line) - columns(line.trim_start()), columns(line.trim()).max(1));
-        if head.ends_with(line.trim()) {
-            return whole;
-        }
-        let is_name = |c: char| c.is_alphanumeric() || "_-+./:${}@%".contains(c);
-        let words = head.split(|c: char| !is_name(c)).map(|word| word.trim_matches(['.', ':'])).filter(|w| w.len() > 2);
-        let longest = words.filter(|word| line.contains(word)).max_by_key(|word| word.len());
-        match longest.and_then(|word| Some((line.find(word)?, word))) {
-            Some((at, word)) => (columns(&line[..at]), columns(word)),
-            None => whole,
-        }
+/// A character of an excerpt: as wide as every other, and no command to a terminal.
+fn visible(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
     }
+}
+
+/// A file's text for an excerpt, when it is not too large.
+fn text_of(file: &str) -> Option<String> {
+    if std::fs::metadata(file).ok()?.len() > LARGEST_EXCERPT {
+        return None;
+    }
+    Some(String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned())
+}
+
+/// Where in its file a statement says what the message is about; the place itself where that cannot be told.
+fn located(place: &Place, message: &str) -> Place {
+    let found = || {
+        let text = text_of(&place.file).filter(|_| place.line > 0 && place.column == 0)?;
+        let tree = Tree::of(&text, &Dialect::of_file(&place.file, true));
+        let range = tree.statement_at(place.line)?;
+        let culprit = culprit(&text[range.clone()], message)?;
+        Some(in_file(&place.file, &text, range.start + culprit.start..range.start + culprit.end))
+    };
+    found().unwrap_or_else(|| place.clone())
+}
+
+/// A range of a file's text, as far as it lies in one line.
+pub(super) fn in_file(file: &str, text: &str, range: Range<usize>) -> Place {
+    let before = &text[..range.start];
+    let line_start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+    let lines = before.replace("\r\n", "\n").matches(['\n', '\r']).count();
+    let inside = text[range].split(['\n', '\r']).next().unwrap_or_default();
+    let columns = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+    Place {
+        file: file.to_owned(),
+        line: u32::try_from(lines + 1).unwrap_or(u32::MAX),
+        column: columns(&before[line_start..]) + 1,
+        width: columns(inside).max(1),
+    }
+}
+
+/// What the message is about: the expression it begins with, or the longest of its words that the text contains.
+fn culprit(text: &str, message: &str) -> Option<Range<usize>> {
+    let head = message.lines().next().unwrap_or_default();
+    let expression = head.split(" raised ").next().and_then(|head| head.split(" ran for ").next());
+    if let Some(expression) = expression.filter(|own| own.len() > 2 && own.len() < head.len())
+        && let Some(at) = text.find(expression)
+    {
+        return Some(at..at + expression.len());
+    }
+    let is_name = |c: char| c.is_alphanumeric() || "_-+./:${}@%".contains(c);
+    let words = head.split(|c: char| !is_name(c)).map(|word| word.trim_matches(['.', ':'])).filter(|w| w.len() > 2);
+    let longest = words.filter(|word| text.contains(word)).max_by_key(|word| word.len())?;
+    let at = text.find(longest)?;
+    Some(at..at + longest.len())
 }
 
 impl fmt::Display for Finding {
@@ -126,7 +173,10 @@ impl fmt::Display for Finding {
             Some(place) if !head.starts_with(&place.to_string()) => write!(f, "{place}: {head}")?,
             _ => f.write_str(head)?,
         }
-        if self.severity == Severity::Error
+        if let Some(id) = &self.id {
+            write!(f, " [{id}]")?;
+        }
+        if (self.severity == Severity::Error || self.id.is_some())
             && let Some(excerpt) = self.excerpt()
         {
             write!(f, "\n{excerpt}")?;
@@ -135,39 +185,27 @@ impl fmt::Display for Finding {
     }
 }
 
-fn columns(text: &str) -> usize {
-    text.chars().count()
-}
-
 fn whole(file: &str) -> Place {
-    Place { file: file.to_owned(), line: 0 }
+    Place::file(file)
 }
 
-/// The findings of one parse error, whose message may go on with `FILE:LINE: …` lines and then says what included the file.
-fn several(place: &Place, message: &str) -> Vec<Finding> {
-    let (own, including): (Vec<&str>, Vec<&str>) =
-        message.lines().partition(|line| !line.trim_start().starts_with("included from "));
-    let mut findings: Vec<Finding> = Vec::new();
-    for line in own {
-        match split_place(line).filter(|_| !findings.is_empty()) {
-            Some((place, text)) if line.starts_with('/') => {
-                findings.push(Finding { severity: Severity::Error, place: Some(place), message: text.to_owned() });
-            }
-            _ => match findings.last_mut() {
-                Some(last) => last.message.extend(["\n", line]),
-                None => findings.push(Finding {
-                    severity: Severity::Error,
-                    place: Some(place.clone()),
-                    message: line.to_owned(),
-                }),
-            },
-        }
-    }
-    for finding in &mut findings {
-        let own = finding.place.as_ref().map(|place| format!("included from {place}"));
-        for line in including.iter().filter(|line| own.as_deref() != Some(line.trim_start())) {
-            finding.message.extend(["\n", line]);
-        }
+/// The findings of one file's errors; each says what included the file.
+fn several(errors: &[(Place, String)], including: &[Place]) -> Vec<Finding> {
+    let tail = chain_of(including);
+    let mut findings: Vec<Finding> = errors
+        .iter()
+        .take(MOST)
+        .map(|(place, message)| Finding {
+            severity: Severity::Error,
+            place: Some(located(place, message)),
+            message: format!("{message}{tail}"),
+            id: None,
+        })
+        .collect();
+    if let Some((place, _)) = errors.get(MOST) {
+        let message = format!("and {} more errors in this file", errors.len() - MOST);
+        let place = Some(Place::file(place.file.as_str()));
+        findings.push(Finding { severity: Severity::Error, place, message, id: None });
     }
     findings
 }
@@ -182,7 +220,7 @@ fn split_place(text: &str) -> Option<(Place, &str)> {
     let (line, _) = rest.split_once(": ")?;
     let line = line.parse().ok()?;
     let after = file.len() + 1 + rest.find(": ")? + 2;
-    Some((Place { file: file.to_owned(), line }, &text[after..]))
+    Some((Place::line(file, line), &text[after..]))
 }
 
 /// The innermost frame of a traceback that lies in metadata.
@@ -192,25 +230,21 @@ fn raised_at(traceback: &str) -> Option<Place> {
         let metadata = [".bb", ".bbclass", ".inc", ".bbappend", ".conf"].iter().any(|end| file.ends_with(end));
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         (metadata && file.starts_with('/')).then_some(())?;
-        Some(Place { file: file.to_owned(), line: digits.parse().ok()? })
+        Some(Place::line(file, digits.parse().ok()?))
     })
 }
 
-/// The line of the recipe or its appends that gives one of the variables its value: the innermost one that they assign.
+/// Where the recipe or its appends give one of the variables its value: the innermost one that they assign.
 fn assignment(recipe: &RecipeFile, chain: &[String]) -> Option<Place> {
-    for variable in chain {
-        for file in recipe.appends.iter().rev().chain([&recipe.path]) {
-            let Ok(text) = std::fs::read_to_string(file) else { continue };
-            let found = text.lines().position(|line| {
-                line.strip_prefix(variable.as_str())
-                    .is_some_and(|rest| rest.starts_with([' ', '=', '?', ':', '.', '+']))
-            });
-            if let Some(line) = found.and_then(|line| u32::try_from(line + 1).ok()) {
-                return Some(Place { file: file.clone(), line });
-            }
-        }
-    }
-    None
+    let files: Vec<(&String, String)> =
+        recipe.appends.iter().rev().chain([&recipe.path]).filter_map(|file| Some((file, text_of(file)?))).collect();
+    let trees: Vec<Tree> = files.iter().map(|(file, text)| Tree::of(text, &Dialect::of_file(file, false))).collect();
+    chain.iter().find_map(|variable| {
+        files
+            .iter()
+            .zip(&trees)
+            .find_map(|((file, text), tree)| Some(in_file(file, text, tree.assignment_of(variable)?)))
+    })
 }
 
 #[cfg(test)]
@@ -219,8 +253,8 @@ mod tests {
 
     #[test]
     fn one_finding_for_each_place() {
-        let place = Place { file: "/l/a.inc".into(), line: 3 };
-        let error = Error::Parse { place, message: "bad\n/l/a.inc:7: worse\n  included from /l/a.bb:1".into() };
+        let places = [(Place::line("/l/a.inc", 3), "bad".into()), (Place::line("/l/a.inc", 7), "worse".into())];
+        let error = Error::Parse { errors: places.into(), including: vec![Place::line("/l/a.bb", 1)] };
         let shown: Vec<String> = Finding::failed(&error, None).iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
@@ -231,6 +265,6 @@ mod tests {
     #[test]
     fn tracebacks_lead_to_metadata() {
         let traceback = "  File \"/l/a.bb\", line 4, in f\n  File \"/usr/lib/python3/os.py\", line 9, in g\n";
-        assert_eq!(raised_at(traceback), Some(Place { file: "/l/a.bb".into(), line: 4 }));
+        assert_eq!(raised_at(traceback), Some(Place::line("/l/a.bb", 4)));
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! A [`Workbench`] holds an opened build directory; the other files are one question each: `finding` (what went wrong, for people),
 //! `targets` (task graphs and hashes),
-//! `hashing` (hashes, and files of them), `stamps` (signature files), `survey` (layers, versions, providers, lint).
+//! `hashing` (hashes, and files of them), `stamps` (signature files), `reuse` (what shared state does not have), `survey` (versions), `lint` (what is legal and probably not meant).
 
 mod finding;
 mod hashing;
+mod lint;
 mod live;
 mod question;
+mod reuse;
 mod stamps;
 mod survey;
 mod targets;
@@ -19,10 +21,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use finding::{Finding, Severity};
+pub use hashing::Written;
 pub use live::{Followed, Live};
 pub use question::{Answer, Question, answer};
-pub use stamps::{read_signature, signature_of, write_signature};
-pub use survey::{Version, lint, versions};
+pub use reuse::Unusable;
+pub use stamps::{newest_signature, read_signature, signature_of, write_signature};
+pub use lint::{CHECKS, lint};
+pub use survey::{Version, versions};
 pub use targets::{Plan, Planned, graph_dot, graph_json, plan};
 
 use crate::config::{BuildDir, Options, Outcome, ParseOptions, Pattern, RecipeFile};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Finding, Plan, Planned, Severity, Wanted, Workbench, graph_dot, graph_json, lint, plan};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::graph::{Universe, task_row};
 
 /// What can be asked.
@@ -42,7 +42,10 @@ pub enum Question {
         rows: bool,
     },
     /// What is legal and probably not meant.
-    Lint,
+    Lint {
+        /// Only what lies in these files, or below these directories; everywhere where there are none.
+        paths: Vec<String>,
+    },
 }
 
 /// An answer.
@@ -131,11 +134,22 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
         Question::Providers { item } => {
             providers(&mut Universe::new(&bench.dir, reading.recipes)?, item, machine, answer)?;
         }
-        Question::Lint => {
-            let findings = lint(&mut Universe::new(&bench.dir, reading.recipes)?)?;
-            let told = findings.len();
-            answer.findings.extend(findings);
-            answer.text = format!("{told} {} told\n", if told == 1 { "doubt" } else { "doubts" });
+        Question::Lint { paths } => {
+            let told = lint(bench, &mut Universe::new(&bench.dir, reading.recipes)?, paths)?;
+            // Reading warns of some of it, too.
+            let same = |one: &Finding, other: &Finding| match (&one.place, &other.place) {
+                (Some(one), Some(other)) => one.file == other.file && one.line == other.line && one.line > 0,
+                _ => false,
+            };
+            answer.findings.retain(|noticed| !told.iter().any(|finding| same(finding, noticed)));
+            if machine {
+                answer.failed |= told.iter().any(|finding| finding.severity == Severity::Error);
+                answer.text = told.iter().flat_map(|finding| [finding_json(finding).to_string(), "\n".to_owned()]).collect();
+            } else {
+                let word = if told.len() == 1 { "doubt" } else { "doubts" };
+                answer.text = format!("{} {word} told\n", told.len());
+                answer.findings.extend(told);
+            }
         }
         Question::Graph { targets, dot } => {
             if let Some(planned) = planned(bench, reading.recipes, targets, answer)? {
@@ -159,6 +173,21 @@ fn fill(bench: &Workbench, question: &Question, machine: bool, answer: &mut Answ
         }
     }
     Ok(())
+}
+
+/// A finding for programs.
+fn finding_json(finding: &Finding) -> serde_json::Value {
+    let place = finding.place.as_ref();
+    let number = |of: fn(&Place) -> u32| place.map(of).filter(|number| *number > 0);
+    json!({
+        "id": finding.id,
+        "severity": match finding.severity { Severity::Error => "error", Severity::Warning => "warning", Severity::Note => "note" },
+        "file": place.map(|place| &place.file),
+        "line": number(|place| place.line),
+        "column": number(|place| place.column),
+        "width": number(|place| place.width),
+        "message": finding.message,
+    })
 }
 
 /// The graph of targets; `None` after an error that was told. A recipe that cannot be read is one, needed or not: nobody knows what it

@@ -1,7 +1,7 @@
 //! Signature files beside stamps.
 
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Sym;
 use crate::config::BuildDir;
@@ -40,6 +40,42 @@ pub fn write_signature(path: &Path, data: &SigData) -> Result<()> {
     file.write_all(&bytes).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+/// The newest signature data of a task: beside the stamp, or anywhere `below` a directory of stamps. Files with the hash `except` do
+/// not count.
+pub fn newest_signature(
+    directory: &Path,
+    stamp: &Path,
+    task: &str,
+    below: bool,
+    except: Option<&str>,
+) -> Option<PathBuf> {
+    let base = stamp.file_name()?.to_str()?;
+    // <stamps>/<architecture>/<name>/<version>: below a directory, the recipe's name must be right, too.
+    let name = stamp.parent()?.file_name()?;
+    let prefixes = [format!("{base}.{task}.sigdata."), format!("{base}.{task}.siginfo.")];
+    let mut waiting = vec![directory.to_owned()];
+    let mut best: Option<(std::time::SystemTime, PathBuf)> = None;
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(&directory).ok()?.flatten() {
+            let (path, own) = (entry.path(), entry.file_name());
+            let Ok(metadata) = entry.metadata() else { continue };
+            let fits = own.to_str().is_some_and(|own| {
+                prefixes.iter().any(|prefix| own.starts_with(prefix.as_str()))
+                    && except.is_none_or(|hash| !own.ends_with(hash))
+            });
+            if metadata.is_dir() {
+                waiting.extend(below.then_some(path));
+            } else if fits && directory.file_name() == Some(name) {
+                let time = metadata.modified().unwrap_or(std::time::UNIX_EPOCH);
+                if best.as_ref().is_none_or(|(known, _)| time > *known) {
+                    best = Some((time, path));
+                }
+            }
+        }
+    }
+    best.map(|(_, path)| path)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `buildnet bench`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ struct CacheBenchArgs {
     /// What to measure, in this order [default: everything]
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',', value_parser = PossibleValuesParser::new(Workload::ALL.map(Workload::name)))]
     workloads: Vec<String>,
+    /// Also tell how near each line comes to what this machine allows; its disk is measured by files in DIR
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    machine: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
@@ -87,6 +91,8 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<ExitCode, Error
     let report = measured.map_err(|error| ErrorReport::of(&error))?;
     if context.json {
         print_json(&report)?;
+    } else if let Some(machine) = &report.machine {
+        print(&format!("{machine}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,5 +126,6 @@ fn options_of(args: &CacheBenchArgs) -> Result<LoadOptions, ErrorReport> {
         large: size("large", args.large, 1 << 20, 512 << 20)?,
         digests: args.digests.into(),
         workloads: if workloads.is_empty() { Workload::ALL.to_vec() } else { workloads },
+        machine: args.machine.clone(),
     })
 }

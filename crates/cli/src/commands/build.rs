@@ -1,5 +1,6 @@
 //! `buildnet build`, `test` and `run`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use buildnet_daemon::ErrorReport;
@@ -91,11 +92,15 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<ExitCode, ErrorRep
 
 /// What the user asks for.
 pub(crate) fn request(task: String, packages: Vec<String>, options: &TaskOptions, context: &Context) -> BuildRequest {
+    let shown = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
     BuildRequest {
         workspace: context.directory.display().to_string(),
         cache_dir: context.cache_dir_chosen.then(|| context.cache_dir.display().to_string()),
         remote_cache: options.remote_cache.clone(),
         remote_upload: options.remote_upload,
+        tls_ca: shown(context.client_tls.ca.as_ref()),
+        tls_client_cert: shown(context.client_tls.certificate.as_ref()),
+        tls_client_key: shown(context.client_tls.key.as_ref()),
         task,
         packages,
         force: options.force,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::service::local::{history_path, open_history};
+use buildnet_daemon::service::local::{history_path, read_history};
 use buildnet_event::{TaskOutcome, TierCounts};
 use buildnet_history::{BuildHead, BuildRecord, BuildSelector, BuildStatus, HistoryStore as _, Page, SqliteHistory};
 use clap::{Args, Subcommand};
@@ -48,7 +48,7 @@ pub(crate) fn open(context: &Context) -> Result<SqliteHistory, ErrorReport> {
         return Err(ErrorReport::user(format!("nothing was built in {} yet", root.display()))
             .with_hint("Run `buildnet build`."));
     }
-    open_history(&root)
+    read_history(&root)
 }
 
 pub(crate) fn run(args: HistoryArgs, context: &Context) -> Result<ExitCode, ErrorReport> {

@@ -66,7 +66,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, Error
         Command::Why(args) => why::run(&args, context),
         Command::Status(_) => status::run(context),
         Command::Graph(args) => graph::run(args, context),
-        Command::Query(args) => query::run(&args, context),
+        Command::Query(args) => query::run(args, context),
         Command::Bitbake(args) => bitbake::run(args, context),
         Command::History(args) => history::run(args, context),
         Command::Report(args) => report::run(&args, context),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::facts::{CacheStats, Configuration};
 use buildnet_daemon::server::routes::status::Status;
-use buildnet_daemon::service::local::{history_path, open_history, open_store};
+use buildnet_daemon::service::local::{history_path, open_store, read_history};
 use buildnet_history::{BuildHead, HistoryStore as _, Page};
 use clap::Args;
 use serde::Serialize;
@@ -62,7 +62,7 @@ fn look(context: &Context) -> Result<Overview, ErrorReport> {
     let cache = cache_dir.is_dir().then(|| open_store(cache_dir, configuration.cache_max_size)).transpose()?;
     let cache = cache.and_then(|store| store.stats().ok()).map(CacheStats::from);
     let last_build = if history_path(&workspace.root).exists() {
-        let builds = open_history(&workspace.root)?.builds(Page::newest(1)).map_err(|error| ErrorReport::of(&error))?;
+        let builds = read_history(&workspace.root)?.builds(Page::newest(1)).map_err(|error| ErrorReport::of(&error))?;
         builds.into_iter().next()
     } else {
         None

@@ -5,7 +5,7 @@ mod actions;
 use std::process::ExitCode;
 
 use buildnet_daemon::ErrorReport;
-use buildnet_daemon::service::local::{history_path, open_history};
+use buildnet_daemon::service::local::{history_path, read_history};
 use buildnet_daemon::service::{BuildRequest, Line};
 use buildnet_event::{EventKind, InputChange, Reason, TaskName, TaskOutcome, TaskSummary};
 use buildnet_history::HistoryStore as _;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &WhyArgs, context: &Context) -> Result<ExitCode, ErrorRe
         BuildRequest { compact: true, ..request("build".to_owned(), vec![task.to_string()], &options, context) };
     let mut pending = pending(&run::gather(request, context)?)?;
     let last_run = if history_path(&workspace.root).exists() {
-        open_history(&workspace.root)?.last_run(&task).map_err(|error| ErrorReport::of(&error))?
+        read_history(&workspace.root)?.last_run(&task).map_err(|error| ErrorReport::of(&error))?
     } else {
         None
     };

@@ -4,12 +4,17 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
+use buildnet_bitbake::equivalence::{Address, Client, Credentials};
+use buildnet_bitbake::signature::Equivalences as _;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::house::House;
 use crate::support::{Daemon, Place, text};
 
 const REPORTER: &str = "reporter-01234567";
@@ -121,6 +126,44 @@ fn to_other_machines_only_with_tokens() {
         place.program().args(["start", "--listen", "127.0.0.1:0", "--hash-equivalence", "0.0.0.0:0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("refusing to serve hash equivalence"), "{}", text(&output));
+}
+
+/// Our own client, as `buildnet bitbake` uses it, over WebSocket in the clear and over TLS, by token.
+#[test]
+fn our_own_client_asks_over_web_sockets_with_and_without_tls() {
+    let house = House::new();
+    house.place.write("tokens", &format!("bb write {REPORTER}\n"));
+    let mut daemon = house.daemon(&["--tokens", "tokens", "--hash-equivalence", "127.0.0.1:0"]);
+    let told = daemon.line();
+    let lines = told.trim().trim_start_matches("Hash equivalence is served on ").trim_end_matches('.').to_owned();
+    let mut reporter = Lines::connect(&lines);
+    let auth = json!({ "auth": { "username": "bb", "token": REPORTER } });
+    assert_eq!(reporter.ask(&auth).unwrap()["result"], true);
+    for number in 0..1000 {
+        let report = json!({ "report": {
+            "method": "m", "taskhash": format!("t{number}"), "outhash": format!("o{number}"),
+            "unihash": format!("{number:064x}"), "PN": "zlib",
+        } });
+        assert!(reporter.ask(&report).unwrap()["unihash"].is_string());
+    }
+    let tls = Arc::new(house.tls(None).client_config().unwrap());
+    let client = |scheme: &str, token: &str, tls: &Arc<rustls::ClientConfig>| {
+        let address: Address = format!("{scheme}://{}/hash-equivalence", daemon.address).parse().unwrap();
+        let credentials = Credentials { user: "bb".to_owned(), token: token.to_owned() };
+        Client::new(address, Some(credentials), Duration::from_secs(20)).with_tls(Arc::clone(tls))
+    };
+    let hashes: Vec<String> = (0..1000).map(|number| format!("t{number}")).chain(["unknown".to_owned()]).collect();
+    let queries: Vec<(&str, &str)> = hashes.iter().map(|hash| ("m", hash.as_str())).collect();
+    for scheme in ["ws", "wss"] {
+        let answers = client(scheme, REPORTER, &tls).unihashes(&queries).unwrap();
+        assert_eq!(answers[999].as_deref(), Some(format!("{:064x}", 999).as_str()), "{scheme}");
+        assert_eq!((answers.len(), &answers[1000]), (1001, &None), "{scheme}");
+        let refused = client(scheme, "another-0123456789", &tls).unihashes(&queries[..1]);
+        assert!(refused.is_err(), "{scheme}: {refused:?}");
+    }
+    let others = Arc::new(House::new().tls(None).client_config().unwrap());
+    let distrusted = client("wss", REPORTER, &others).unihashes(&queries[..1]).unwrap_err();
+    assert!(distrusted.contains("certificate"), "{distrusted}");
 }
 
 /// With BitBake's own client, where `BUILDNET_BITBAKE` names a checkout of BitBake.

@@ -47,3 +47,12 @@ fn a_bad_address_is_told() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("daemon.listen is `nowhere`"), "{}", text(&output));
 }
+
+#[test]
+fn the_cache_is_served_from_where_there_is_nothing_to_build() {
+    let place = Place::new();
+    place.write("package.json", r#"{"dependencies": {"x": "1"}}"#);
+    let daemon = place.daemon(&[]);
+    assert_eq!(daemon.http("GET /health", "", b"").0, 200);
+    assert_eq!(daemon.http("PUT /gradle/aa", "", b"x").0, 201);
+}

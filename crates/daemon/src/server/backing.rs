@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use buildnet_cas::Store;
+use buildnet_reapi::TlsOptions;
 use buildnet_tiers::{Credentials, Tier, TierOptions, Trouble};
 
 use crate::error::ErrorReport;
@@ -13,9 +14,9 @@ const TOKEN: &str = "BUILDNET_BACKING_TOKEN";
 /// File of what was not written behind yet when the daemon ended, in the directory that the protocols keep beside the store.
 const JOURNAL: &str = "write-back.jsonl";
 
-/// A tier at an address, with the credentials that the environment holds. What happens to it is told in the log. Needs a tokio runtime.
-pub fn backing(address: &str, environment: &BTreeMap<String, String>) -> Result<Tier, ErrorReport> {
-    let credentials = Credentials::from_environment(environment, TOKEN);
+/// A tier at an address, with the credentials that the environment holds, and TLS as `tls` says. What happens to it is told in the log. Needs a tokio runtime.
+pub fn backing(address: &str, tls: TlsOptions, environment: &BTreeMap<String, String>) -> Result<Tier, ErrorReport> {
+    let credentials = Credentials::from_environment(environment, TOKEN).with_tls(tls);
     let backend = buildnet_tiers::open(address, &credentials).map_err(|error| ErrorReport::of(&error))?;
     let name = backend.name();
     let report = move |trouble| match trouble {
@@ -32,10 +33,17 @@ pub fn backing(address: &str, environment: &BTreeMap<String, String>) -> Result<
     Ok(Tier::new(backend, TierOptions::default(), report))
 }
 
-/// Takes up what an earlier process left to be written.
-pub(super) fn resume(tier: &Tier, store: &Store, directory: &Path) {
+/// File of what was purged and could not be removed behind, in the same directory.
+const FORGOTTEN: &str = "purged-behind";
+
+/// Takes up what an earlier process left to be written, and what it purged.
+pub(super) fn resume(tier: &Tier, store: &Store, directory: &Path) -> Result<(), ErrorReport> {
+    std::fs::create_dir_all(directory)
+        .and_then(|()| tier.keep_forgotten(&directory.join(FORGOTTEN)))
+        .map_err(|error| ErrorReport::environment("cannot keep what was purged behind the cache").because(&error))?;
     let count = tier.keep_journal(&directory.join(JOURNAL), store);
     if count > 0 {
         tracing::info!("{count} results of an earlier run are still to be written behind the cache");
     }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The caches of other build tools, on the daemon's port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -13,6 +14,7 @@ use buildnet_reapi::{Backing, CacheOptions, CacheService, Limits, Origins};
 use buildnet_tiers::Tier;
 use tokio::net::TcpListener;
 
+use super::connections::notice_the_vanished;
 use super::guard::{guard_caches, is_same_user};
 use super::state::App;
 use crate::error::ErrorReport;
@@ -28,6 +30,10 @@ pub struct CacheServing {
     pub origins: Origins,
     /// Where BitBake's hash equivalence is served over TCP, too.
     pub hash_equivalence: Option<TcpListener>,
+    /// When clients of that count as gone, see [`ConnectionOptions::vanished`](super::ConnectionOptions).
+    pub vanished: Duration,
+    /// Whether results are taken of known actions alone.
+    pub demand_actions: bool,
     /// What stands behind the cache; see [`backing`](super::backing()). Whoever serves closes it at the end.
     pub backing: Option<Tier>,
 }
@@ -58,13 +64,13 @@ pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     let store = builds.with_durability(Durability::Synced);
     store.load().map_err(|error| ErrorReport::of(&error))?;
     let directory = builds.dir();
-    let CacheServing { limits, overlays, origins, hash_equivalence, backing } = serving;
+    let CacheServing { limits, overlays, origins, hash_equivalence, vanished, demand_actions, backing } = serving;
     if let Some(tier) = &backing {
-        super::backing::resume(tier, &store, &directory.join("clients"));
+        super::backing::resume(tier, &store, &directory.join("clients"))?;
     }
     let backing = backing.map(|tier| Arc::new(tier) as Arc<dyn Backing>);
     let access = app.access().tokens().clone();
-    let options = CacheOptions { access, limits, overlays, backing, origins };
+    let options = CacheOptions { access, limits, overlays, backing, origins, demand_actions };
     let service =
         CacheService::open(store, &directory.join("clients"), options).map_err(|error| ErrorReport::of(&error))?;
     let equivalences = Equivalences::open(&service.dir().join("hash-equivalence.sqlite"));
@@ -72,6 +78,8 @@ pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     app.metrics().serve_caches(service.clone());
     tokio::spawn(tell_regressions(service.clone(), app.service().bus().clone()));
     if let Some(listener) = hash_equivalence {
+        notice_the_vanished(&listener, vanished)
+            .map_err(|error| ErrorReport::environment("hash equivalence cannot be served").because(&error))?;
         let app = app.clone();
         let lets_in = move |ends: &super::guard::Ends| is_same_user(&app, ends);
         let lines = hash_equivalence::serve_to(listener, service.clone(), equivalences.clone(), move |local, peer| {

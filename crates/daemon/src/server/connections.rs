@@ -15,16 +15,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::crowd::{Crowd, Seat};
+use super::drain;
 use super::guard::Ends;
 use super::tls::{self, Tls};
-
-/// A client that has not sent a request's header after this long is dropped. Also bounds how long a connection stays idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,12 +47,37 @@ pub struct ConnectionOptions {
     pub requests_per_connection: u32,
     /// TLS, which every client must use that is not on this machine.
     pub tls: Option<Tls>,
+    /// A client that has not sent a request's header after this long is dropped. Also bounds how long a connection stays idle.
+    pub quiet: Duration,
+    /// A client that acknowledges nothing for this long, when the kernel asks it, is gone: its machine or the way to it is dead.
+    pub vanished: Duration,
 }
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { connections: 1024, requests_per_connection: 256, tls: None }
+        Self {
+            connections: 1024,
+            requests_per_connection: 256,
+            tls: None,
+            quiet: Duration::from_secs(30),
+            vanished: Duration::from_mins(1),
+        }
     }
+}
+
+/// Has the kernel end connections whose clients vanished without a word. What a listener is told goes for all that it accepts.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn notice_the_vanished(listener: &TcpListener, after: Duration) -> io::Result<()> {
+    let milliseconds = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+    // Half of it in silence, and then a question now and then (tcp(7)).
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, (after / 2).max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepintvl(listener, (after / 8).max(Duration::from_secs(1)))?;
+    // For what was sent and for questions alike: it counts in place of their number.
+    sockopt::set_tcp_user_timeout(listener, milliseconds)?;
+    Ok(())
 }
 
 /// Serves until `stop` is cancelled, then lets requests in flight end.
@@ -64,6 +88,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let local = TcpListener::local_addr(&listener)?;
+    notice_the_vanished(&listener, options.vanished)?;
     if options.tls.is_none() && !is_loopback(local) {
         tracing::warn!("without TLS tokens can be read on the network; --tls-cert and --tls-key turn it on");
     }
@@ -82,12 +107,12 @@ pub async fn serve(
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
         let seat = Arc::new(seat);
-        let (router, options, watcher) = (router.clone(), options.clone(), graceful.watcher());
+        let (router, options, watcher, quiet) = (router.clone(), options.clone(), graceful.watcher(), options.quiet);
         let serving = attend(stream, router, Ends::new(local, peer), options, Arc::clone(&seat), watcher);
         tokio::spawn(async move {
             tokio::select! {
                 () = serving => {}
-                () = seat.ended(HEADER_TIMEOUT) => tracing::debug!(%peer, "a connection that is quiet or slow is closed"),
+                () = seat.ended(quiet) => tracing::debug!(%peer, "a connection that is quiet or slow is closed"),
             }
         });
     }
@@ -105,15 +130,14 @@ async fn attend(
     seat: Arc<Seat>,
     watcher: Watcher,
 ) {
-    let requests = options.requests_per_connection;
     let Some(tls) = &options.tls else {
-        return converse(stream, router, ends, None, requests, seat, watcher).await;
+        return converse(stream, router, ends, None, &options, seat, watcher).await;
     };
-    match speaks_tls(&stream).await {
+    match speaks_tls(&stream, options.quiet).await {
         Some(true) => {}
         // What passes between processes of one machine needs no secrecy from it; tokens are asked for all the same.
         Some(false) if is_loopback(ends.peer) => {
-            return converse(stream, router, ends, None, requests, seat, watcher).await;
+            return converse(stream, router, ends, None, &options, seat, watcher).await;
         }
         Some(false) => {
             tracing::debug!(peer = %ends.peer, "connection without TLS refused");
@@ -124,7 +148,7 @@ async fn attend(
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = tls::shown(stream.get_ref().1);
-            converse(stream, router, ends, certificate, requests, seat, watcher).await;
+            converse(stream, router, ends, certificate, &options, seat, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %ends.peer, %error, "no TLS agreed on"),
         Err(_) => tracing::debug!(peer = %ends.peer, "no TLS agreed on in time"),
@@ -132,9 +156,9 @@ async fn attend(
 }
 
 /// Whether a client begins with TLS, without taking anything from its stream; none when it is gone or says nothing.
-async fn speaks_tls(stream: &TcpStream) -> Option<bool> {
+async fn speaks_tls(stream: &TcpStream, quiet: Duration) -> Option<bool> {
     let mut first = [0];
-    match tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await {
+    match tokio::time::timeout(quiet, stream.peek(&mut first)).await {
         Ok(Ok(1)) => Some(first[0] == TLS_HANDSHAKE),
         _ => None,
     }
@@ -150,20 +174,20 @@ async fn converse<S>(
     router: Router,
     ends: Ends,
     certificate: Option<ClientCertificate>,
-    requests: u32,
+    options: &ConnectionOptions,
     seat: Arc<Seat>,
     watcher: Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(options.quiet).max_buf_size(MAX_HEADER);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEADER_TIMEOUT)
-        .keep_alive_timeout(HEADER_TIMEOUT)
-        .max_concurrent_streams(requests)
+        .keep_alive_interval(options.quiet)
+        .keep_alive_timeout(options.quiet)
+        .max_concurrent_streams(options.requests_per_connection)
         // Large uploads in fewer frames than with the default of 16 KiB.
         .max_frame_size(256 << 10)
         .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
@@ -176,8 +200,15 @@ async fn converse<S>(
         }
         request.extensions_mut().insert(seat.hangup().clone());
         let underway = seat.request();
+        let (request, watched) = drain::watch(request);
         let answer = router.call(request);
-        async move { answer.await.map(|response| underway.until_sent(response)) }
+        async move {
+            let answer = answer.await;
+            answer.map(|response| {
+                watched.answered(&response);
+                underway.until_sent(response)
+            })
+        }
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(served).await {

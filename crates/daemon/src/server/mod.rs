@@ -9,6 +9,7 @@ pub mod backing;
 pub mod caches;
 pub mod connections;
 mod crowd;
+mod drain;
 pub mod guard;
 pub mod metrics;
 pub mod openapi;

@@ -21,6 +21,15 @@ pub struct BuildRequest {
     /// Whether to send results to it; absent for what is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_upload: Option<bool>,
+    /// Authorities in PEM that it is trusted by, or `system`; absent for what is configured. An absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<String>,
+    /// Certificate to show to it, in PEM. An absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_cert: Option<String>,
+    /// Private key of that certificate, in PEM. An absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_key: Option<String>,
     /// The task of the pipeline, such as `build` or `test`.
     pub task: String,
     /// Names of the packages; empty for all.
@@ -51,6 +60,9 @@ impl Default for BuildRequest {
             cache_dir: None,
             remote_cache: None,
             remote_upload: None,
+            tls_ca: None,
+            tls_client_cert: None,
+            tls_client_key: None,
             task: "build".to_owned(),
             packages: Vec::new(),
             force: false,

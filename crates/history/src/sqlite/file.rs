@@ -1,5 +1,6 @@
 //! The database file: opening, locking, and replacing a corrupted one.
 
+use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -65,6 +66,32 @@ pub(super) fn open(path: &Path) -> Result<Connection, HistoryError> {
     // Makes SQLite read the schema, so that damage there shows now.
     connection.prepare("SELECT 1 FROM builds, tasks, notices, latest, name_sets").map_err(sqlite)?;
     Ok(connection)
+}
+
+/// Opens a database that cannot be written. Its write-ahead log is read with it where SQLite finds that log's index or can make one
+/// (<https://www.sqlite.org/wal.html>, "Read-Only Databases"); else what is in the log alone, the last builds at most, is not seen.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, HistoryError> {
+    let known = schema::newest();
+    let look = |immutable: bool| {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = if immutable {
+            let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let uri = format!("file:{escaped}?immutable=1");
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+        } else {
+            Connection::open_with_flags(path, flags)
+        };
+        let connection = connection.map_err(|source| classify(path, source))?;
+        connection.busy_timeout(PATIENCE).map_err(|source| classify(path, source))?;
+        let found = schema::version(&connection).map_err(|source| classify(path, source))?;
+        match found.cmp(&known) {
+            // An older one would have to be brought to today's form first.
+            Ordering::Less => Err(HistoryError::ReadOnly { path: path.to_owned() }),
+            Ordering::Equal => Ok(connection),
+            Ordering::Greater => Err(HistoryError::NewerVersion { path: path.to_owned(), found, known }),
+        }
+    };
+    look(false).or_else(|_| look(true))
 }
 
 fn connect(path: &Path) -> Result<Connection, HistoryError> {

@@ -73,6 +73,17 @@ impl SqliteHistory {
         Ok(Self { path: path.to_owned(), state: Mutex::new(State { connection, recoveries }) })
     }
 
+    /// Opens the database at `path` for those who only read it: where it cannot be written, as it is. Operations that write fail then.
+    pub fn open_to_read(path: &Path) -> Result<Self, HistoryError> {
+        match Self::open(path) {
+            Err(HistoryError::ReadOnly { .. }) if path.exists() => {
+                let connection = file::open_to_read(path)?;
+                Ok(Self { path: path.to_owned(), state: Mutex::new(State { connection, recoveries: Vec::new() }) })
+            }
+            other => other,
+        }
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -110,6 +110,7 @@ fn hash_equivalence_by_bitbakes_client_and_suite() {
     let Some(bitbake) = bitbake() else { return };
     let Some(bin) = pypi("websockets") else { return };
     for socket in [false, true] {
+        // The program's own threads show no token: they ask as anybody may here.
         let access = Access::parse(&format!("ci admin {TOKEN}"), Some(Role::Read)).unwrap();
         let server = Server::start(CacheOptions { access, ..CacheOptions::default() });
         let line = paste::lines("BitBake, hash equivalence", &server).remove(0);
@@ -145,5 +146,38 @@ fn hash_equivalence_by_bitbakes_client_and_suite() {
         suite.args(["-W", "ignore", "-m", "unittest", "hashserv.tests.TestHashEquivalenceExternalServer"]);
         let text = run(&mut suite);
         eprintln!("{address}: {}", text.lines().rev().find(|line| !line.is_empty()).unwrap_or_default());
+    }
+}
+
+/// Where nobody may do anything without a token the client shows its own when it is connected.
+const ASK: &str = r#"
+import hashserv, sys
+address, login, password = (sys.argv[1:] + ["", ""])[:3]
+with hashserv.create_client(address, login or None, password or None) as client:
+    for name, unihash in (("t1", "a"), ("t2", "b")):
+        print(client.report_unihash(name, "m", "o", unihash * 64)["unihash"])
+    print(client.get_unihash("m", "t2"), client.get_unihash("m", "unknown"))
+"#;
+
+#[test]
+fn bitbakes_client_on_a_server_without_anonymous_access() {
+    let Some(bitbake) = bitbake() else { return };
+    let Some(bin) = pypi("websockets") else { return };
+    for socket in [false, true] {
+        let server = paste::server();
+        let socketed = format!("ws://{}/hash-equivalence", server.authority);
+        let address = if socket { &socketed } else { &server.equivalence };
+        let ask = |token: &[&str]| {
+            let mut command = python(&bin.join("python3"), &bitbake);
+            command.args(["-c", ASK, address]).args(token);
+            command
+        };
+        let a = "a".repeat(64);
+        assert_eq!(run(&mut ask(&["ci", TOKEN])), format!("{a}\n{a}\n{a} None\n"), "{address}");
+        let strangers: [&[&str]; 2] = [&[], &["ci", "another-0123456789"]];
+        for stranger in strangers {
+            let refused = ask(stranger).output().unwrap();
+            assert!(!refused.status.success() && refused.stdout.is_empty(), "{address} {stranger:?}: {refused:?}");
+        }
     }
 }

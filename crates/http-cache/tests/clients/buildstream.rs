@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use buildnet_reapi::CacheOptions;
+use buildnet_reapi::{Access, CacheOptions};
 
 use crate::common::{Server, checkout, run};
 use crate::install::{debian, pypi};
-use crate::paste;
+use crate::paste::{self, TOKEN};
 
 const PROJECT: [(&str, &str); 4] = [
     ("project.conf", "name: house\nmin-version: 2.0\nelement-path: elements\n"),
@@ -42,6 +42,29 @@ fn stage_busybox(busybox: &Path, bin: &Path) {
 
 #[test]
 fn buildstream_artifacts_and_sources() {
+    // buildbox-casd shows a token over TLS only.
+    let server = Server::start(CacheOptions::default());
+    let configuration = paste::text("BuildStream", &server);
+    builds(&server, &configuration);
+}
+
+#[test]
+fn buildstream_over_tls_with_a_token() {
+    let access = Access::parse(&format!("ci write {TOKEN}"), None).unwrap();
+    let (server, authority) = Server::start_with_tls(CacheOptions { access, ..CacheOptions::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, token) = (dir.path().join("ca.pem"), dir.path().join("token"));
+    fs::write(&ca, authority).unwrap();
+    fs::write(&token, TOKEN).unwrap();
+    // What the row says, over `https:`, with whom to trust and what to show.
+    let auth = format!("push: true, auth: {{ server-cert: {}, access-token: {} }}", ca.display(), token.display());
+    let plain = paste::text("BuildStream", &server);
+    let configuration = plain.replace("http://", "https://").replace("push: true", &auth);
+    builds(&server, &configuration);
+}
+
+/// Builds twice from two checkouts, and a third time something else of the same sources.
+fn builds(server: &Server, configuration: &str) {
     let Some(bin) = pypi("BuildStream==2.8.1") else { return };
     let Some(tools) = debian("bubblewrap", &["bubblewrap", "busybox-static"]) else { return };
     let bubblewrap = tools.root().join("usr/bin");
@@ -50,9 +73,6 @@ fn buildstream_artifacts_and_sources() {
         eprintln!("SKIPPED: BuildStream builds in bubblewrap, which may not make namespaces here");
         return;
     }
-    // buildbox-casd shows a token over TLS only.
-    let server = Server::start(CacheOptions::default());
-    let configuration = paste::text("BuildStream", &server);
     let path = std::env::join_paths(
         [bubblewrap].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     );

@@ -29,7 +29,7 @@ const DEFAULT_BATCH: u64 = (4 << 20) - (64 << 10);
 /// Most digests in one FindMissingBlobs.
 const MAX_DIGESTS: usize = 10_000;
 /// Largest HTTP/2 frame that is taken, in bytes: the default of 16 KiB makes large streams many small ones.
-const MAX_FRAME: u32 = 256 << 10;
+pub(crate) const MAX_FRAME: u32 = 256 << 10;
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one unary call may take.
@@ -164,10 +164,6 @@ impl RemoteCache {
 
     pub(crate) fn failed(&self, action: &'static str, status: Status) -> RemoteError {
         RemoteError::Call { action, target: self.target(), status: Box::new(status) }
-    }
-
-    pub(crate) fn service(&self) -> Authorized {
-        self.service.clone()
     }
 
     pub(crate) fn cas(&self) -> ContentAddressableStorageClient<Authorized> {

@@ -14,6 +14,8 @@ use crate::frame;
 
 /// Bytes of content in one message of a stream.
 const PIECE: usize = 1 << 20;
+/// Content up to this size goes into one HTTP/2 frame with what comes before it, in bytes.
+const ONE_FRAME: usize = 16 << 10;
 /// Compressed bytes that are expanded at once: zstd makes at most 128 KiB of every 4, so that this bounds what a bomb takes.
 const EXPAND: usize = 4 << 10;
 /// From this size on a stream is worth compressing, in bytes.
@@ -160,13 +162,17 @@ impl RemoteCache {
         frame::whole(&ReadRequest { resource_name, read_offset: 0, read_limit: 0 })
     }
 
-    /// The framed requests that store a blob as it is, its content shared.
-    pub(crate) fn upload_frames(&self, digest: &Digest, content: &Bytes) -> Vec<Bytes> {
-        let name = self.resource(&format!("uploads/{}/", uuid::Uuid::new_v4()), Compressor::Identity, digest);
+    /// The framed requests that store a blob as it is, its content shared unless it is small.
+    pub(crate) fn upload_frames(&self, id: uuid::Uuid, digest: &Digest, content: &Bytes) -> Vec<Bytes> {
+        let name = self.resource(&format!("uploads/{id}/"), Compressor::Identity, digest);
         let mut frames = Vec::new();
         for (start, end, request) in heads(name, content.len()) {
-            frames.push(frame::head(&request, end - start));
-            frames.push(content.slice(start..end));
+            let head = frame::head(&request, end - start);
+            if end - start <= ONE_FRAME {
+                frames.push([&head[..], &content[start..end]].concat().into());
+            } else {
+                frames.extend([head, content.slice(start..end)]);
+            }
         }
         frames
     }

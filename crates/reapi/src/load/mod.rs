@@ -11,18 +11,22 @@
 
 mod content;
 mod find;
+mod link;
+mod machine;
 mod report;
 mod run;
 mod wire;
 mod workloads;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use self::machine::{Machine, Nearness};
 pub use self::report::{LoadReport, Measurement};
 pub use self::workloads::Workload;
-use crate::client::{RemoteCache, RemoteError};
+use crate::client::{RemoteCache, RemoteError, Target};
 
 /// What to do, and how hard.
 #[derive(Clone, Debug)]
@@ -45,6 +49,8 @@ pub struct LoadOptions {
     pub digests: usize,
     /// What to run, in this order.
     pub workloads: Vec<Workload>,
+    /// Also measures what this machine allows, its disk by files in this directory.
+    pub machine: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -60,6 +66,7 @@ impl Default for LoadOptions {
             large: 64 << 20,
             digests: 1000,
             workloads: Workload::ALL.to_vec(),
+            machine: None,
         }
     }
 }
@@ -71,14 +78,21 @@ pub async fn run(
     options: &LoadOptions,
     mut progress: impl FnMut(&Measurement),
 ) -> Result<LoadReport, RemoteError> {
-    let mut connections = Vec::new();
+    let Target { secure, authority, .. } = target.parse()?;
+    let cache = RemoteCache::connect(target, token).await?;
+    let mut links = Vec::new();
     for _ in 0..options.connections.max(1) {
-        connections.push(RemoteCache::connect(target, token).await?);
+        let link = link::Link::open(&authority, secure, token).await;
+        links.push(link.map_err(|status| cache.failed("connect to", status))?);
     }
-    let run = run::Run::new(options.clone(), connections);
+    let run = run::Run::new(options.clone(), cache, links);
+    let machine = options.machine.as_deref().map(|directory| Machine::measure(options, directory)).transpose()?;
     let mut measurements = Vec::new();
     for workload in &options.workloads {
-        let measurement = measure(&run, *workload).await?;
+        let mut measurement = measure(&run, *workload).await?;
+        if let Some(machine) = &machine {
+            measurement.nearness = Some(machine.near(options, &measurement).await?);
+        }
         progress(&measurement);
         measurements.push(measurement);
     }
@@ -86,6 +100,7 @@ pub async fn run(
         target: target.to_owned(),
         in_flight: options.in_flight,
         connections: options.connections,
+        machine,
         measurements,
     })
 }
@@ -100,9 +115,10 @@ async fn measure(run: &Arc<run::Run>, workload: Workload) -> Result<Measurement,
     let mut tasks = tokio::task::JoinSet::new();
     for lane in 0..run.lanes(workload) {
         let (run, next) = (Arc::clone(run), Arc::clone(&next));
-        tasks.spawn(async move {
+        let runtime = run.link(lane).runtime().clone();
+        let lane = async move {
             let mut latencies = Vec::new();
-            let (mut items, mut bytes) = (0, 0);
+            let mut all = run::Done::default();
             while Instant::now() < deadline {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= limit {
@@ -113,23 +129,21 @@ async fn measure(run: &Arc<run::Run>, workload: Workload) -> Result<Measurement,
                 let sent = Instant::now();
                 let done = run.send(lane, request).await?;
                 latencies.push(sent.elapsed());
-                items += done.items;
-                bytes += done.bytes;
+                all.add(done);
             }
-            Ok::<_, RemoteError>((latencies, items, bytes))
-        });
+            Ok::<_, RemoteError>((latencies, all))
+        };
+        tasks.spawn_on(lane, &runtime);
     }
-    let mut all = Vec::new();
-    let (mut items, mut bytes) = (0, 0);
+    let (mut latencies, mut all) = (Vec::new(), run::Done::default());
     while let Some(task) = tasks.join_next().await {
         // A task neither panics nor is cancelled while the set lives.
         let Ok(done) = task else { continue };
-        let (latencies, lane_items, lane_bytes) = done?;
-        all.extend(latencies);
-        items += lane_items;
-        bytes += lane_bytes;
+        let (lane_latencies, done) = done?;
+        latencies.extend(lane_latencies);
+        all.add(done);
     }
     let elapsed = started.elapsed();
     run.finish(workload, next.load(Ordering::Relaxed).min(limit));
-    Ok(Measurement::new(workload, all, items, bytes, elapsed))
+    Ok(Measurement::new(workload, latencies, all, elapsed))
 }

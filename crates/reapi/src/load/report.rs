@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Workload;
+use super::run::Done;
+use super::{Machine, Nearness, Workload};
 
 /// One workload, measured.
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +19,10 @@ pub struct Measurement {
     pub items: u64,
     /// Bytes of content moved.
     pub bytes: u64,
+    /// Bytes of the requests' messages.
+    pub sent: u64,
+    /// Bytes of the answers' messages.
+    pub received: u64,
     /// From the first request to the last answer, in seconds.
     pub seconds: f64,
     /// Latencies in milliseconds: the median, and those that 90, 99 and 99.9 of 100 requests stay within, and the worst.
@@ -30,16 +35,13 @@ pub struct Measurement {
     pub p999: f64,
     /// The worst.
     pub worst: f64,
+    /// How near it comes to what the machine allows, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearness: Option<Nearness>,
 }
 
 impl Measurement {
-    pub(super) fn new(
-        workload: Workload,
-        mut latencies: Vec<Duration>,
-        items: u64,
-        bytes: u64,
-        elapsed: Duration,
-    ) -> Self {
+    pub(super) fn new(workload: Workload, mut latencies: Vec<Duration>, done: Done, elapsed: Duration) -> Self {
         latencies.sort_unstable();
         let at = |thousandths: usize| {
             let index = (latencies.len() * thousandths).div_ceil(1000).saturating_sub(1);
@@ -48,15 +50,24 @@ impl Measurement {
         Self {
             workload,
             requests: latencies.len() as u64,
-            items,
-            bytes,
+            items: done.items,
+            bytes: done.bytes,
+            sent: done.sent,
+            received: done.received,
             seconds: elapsed.as_secs_f64(),
             p50: at(500),
             p90: at(900),
             p99: at(990),
             p999: at(999),
             worst: at(1000),
+            nearness: None,
         }
+    }
+
+    /// Requests in a second.
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    pub fn requests_a_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.requests as f64 / self.seconds } else { 0.0 }
     }
 
     /// Items in a second.
@@ -85,7 +96,11 @@ impl fmt::Display for Measurement {
             self.p90,
             self.p99,
             self.worst
-        )
+        )?;
+        match &self.nearness {
+            Some(nearness) => write!(f, "\n{nearness}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -98,6 +113,9 @@ pub struct LoadReport {
     pub in_flight: usize,
     /// Connections.
     pub connections: usize,
+    /// What the machine allows, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// One for each workload.
     pub measurements: Vec<Measurement>,
 }
@@ -109,10 +127,15 @@ mod tests {
     #[test]
     fn percentiles_are_ranks() {
         let latencies = (1..=1000).rev().map(Duration::from_millis).collect();
-        let measurement = Measurement::new(Workload::BatchUpdate, latencies, 15_000, 1 << 20, Duration::from_secs(2));
+        let measurement = Measurement::new(
+            Workload::BatchUpdate,
+            latencies,
+            Done { items: 15_000, bytes: 1 << 20, ..Done::default() },
+            Duration::from_secs(2),
+        );
         assert_eq!(format!("{:.1}", measurement.p999), "999.0");
         insta::assert_snapshot!(measurement);
-        let nothing = Measurement::new(Workload::ActionGet, Vec::new(), 0, 0, Duration::ZERO);
+        let nothing = Measurement::new(Workload::ActionGet, Vec::new(), Done::default(), Duration::ZERO);
         insta::assert_snapshot!(nothing);
     }
 }

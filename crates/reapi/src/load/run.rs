@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::content::{SmallBlobs, large};
 use super::find::Finder;
+use super::link::Link;
 use super::wire::{self, Method};
 use super::{LoadOptions, Workload};
 use crate::client::{RemoteCache, RemoteError};
@@ -27,7 +28,9 @@ const LARGE_BYTES: usize = 768 << 20;
 /// One run over its connections.
 pub(super) struct Run {
     options: LoadOptions,
-    connections: Vec<RemoteCache>,
+    /// For what is not measured.
+    cache: RemoteCache,
+    links: Vec<Link>,
     seed: u64,
     blobs: SmallBlobs,
     small: AtomicU64,
@@ -49,33 +52,43 @@ struct Written {
 pub(super) enum Prepared {
     Update(Bytes, usize),
     BatchRead(Bytes, Vec<usize>),
-    Find(Bytes, Vec<u8>),
+    Find(Bytes),
     Write(Vec<Bytes>, usize),
     Read(Bytes, Digest, Bytes),
-    PutAction(Digest, Box<reapi::ActionResult>),
-    GetAction(Digest),
+    PutAction(Bytes),
+    GetAction(Bytes, Digest),
 }
 
 /// What a request did.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Done {
     pub(super) items: u64,
+    /// Bytes of content.
     pub(super) bytes: u64,
+    /// Bytes of the request's messages.
+    pub(super) sent: u64,
+    /// Bytes of the answer's messages.
+    pub(super) received: u64,
 }
 
 impl Done {
-    fn new(items: usize, bytes: usize) -> Self {
-        Self { items: items as u64, bytes: bytes as u64 }
+    pub(super) fn add(&mut self, other: Self) {
+        self.items += other.items;
+        self.bytes += other.bytes;
+        self.sent += other.sent;
+        self.received += other.received;
     }
 }
 
 impl Run {
-    pub(super) fn new(options: LoadOptions, connections: Vec<RemoteCache>) -> Arc<Self> {
+    pub(super) fn new(options: LoadOptions, cache: RemoteCache, links: Vec<Link>) -> Arc<Self> {
         // A random number: the low half of a version 4 UUID.
         let (_, seed) = uuid::Uuid::new_v4().as_u64_pair();
         Arc::new(Self {
             blobs: SmallBlobs::new(seed, options.small),
             options,
-            connections,
+            cache,
+            links,
             seed,
             small: AtomicU64::new(0),
             streamed: AtomicU64::new(0),
@@ -93,7 +106,7 @@ impl Run {
     /// Requests in flight: large streams keep a connection each busy.
     pub(super) fn lanes(&self, workload: Workload) -> usize {
         let lanes = self.options.in_flight.max(1);
-        if workload.is_large() { lanes.min(self.connections.len()) } else { lanes }
+        if workload.is_large() { lanes.min(self.links.len()) } else { lanes }
     }
 
     pub(super) fn limit(&self, workload: Workload) -> u64 {
@@ -112,7 +125,7 @@ impl Run {
 
     /// Makes what the workload sends, and writes what it reads when nothing did before. Not part of the measurement.
     pub(super) async fn prepare(&self, workload: Workload) -> Result<(), RemoteError> {
-        let cache = &self.connections[0];
+        let cache = &self.cache;
         match workload {
             Workload::BatchRead | Workload::FindMissing | Workload::ActionUpdate | Workload::StreamReadSmall
                 if self.small.load(Ordering::Relaxed) == 0 && self.streamed.load(Ordering::Relaxed) == 0 =>
@@ -153,6 +166,16 @@ impl Run {
         }
     }
 
+    /// Names an upload.
+    fn upload(&self, number: u64) -> uuid::Uuid {
+        uuid::Uuid::from_u64_pair(self.seed, number)
+    }
+
+    /// The connection of a lane.
+    pub(super) fn link(&self, lane: usize) -> &Link {
+        &self.links[lane % self.links.len()]
+    }
+
     fn action(&self, number: u64) -> Digest {
         self.blobs.blob(ACTION + number).0
     }
@@ -172,7 +195,7 @@ impl Run {
             let blobs: Vec<_> = (0..count.clamp(1, WORKING_SET)).map(|number| self.blobs.blob(base + number)).collect();
             Written {
                 by_hash: blobs.iter().enumerate().map(|(at, (digest, _))| (digest.hex(), at)).collect(),
-                finder: Finder::new(self.seed, self.connections[0].instance(), &blobs),
+                finder: Finder::new(self.seed, self.cache.instance(), &blobs),
                 blobs,
             }
         })
@@ -180,7 +203,7 @@ impl Run {
 
     pub(super) fn request(&self, workload: Workload, number: u64) -> Prepared {
         let per_batch = self.per_batch();
-        let cache = &self.connections[0];
+        let cache = &self.cache;
         // A remainder by a number of blobs in memory.
         let cycle = |number: u64, count: usize| usize::try_from(number % count.max(1) as u64).unwrap_or(0);
         match workload {
@@ -208,13 +231,10 @@ impl Run {
                 };
                 Prepared::BatchRead(frame::whole(&request), asked)
             }
-            Workload::FindMissing => {
-                let (request, absent) = self.written().finder.request(number, self.options.digests);
-                Prepared::Find(request, absent)
-            }
+            Workload::FindMissing => Prepared::Find(self.written().finder.request(number, self.options.digests)),
             Workload::StreamWriteSmall => {
                 let (digest, bytes) = self.blobs.blob(STREAMED + number);
-                Prepared::Write(cache.upload_frames(&digest, &bytes), bytes.len())
+                Prepared::Write(cache.upload_frames(self.upload(STREAMED + number), &digest, &bytes), bytes.len())
             }
             Workload::StreamReadSmall => {
                 let blobs = &self.written().blobs;
@@ -224,7 +244,7 @@ impl Run {
             Workload::StreamWriteLarge => {
                 let blobs = self.large_blobs();
                 let (digest, bytes) = &blobs[cycle(number, blobs.len())];
-                Prepared::Write(cache.upload_frames(digest, bytes), bytes.len())
+                Prepared::Write(cache.upload_frames(self.upload(LARGE + number), digest, bytes), bytes.len())
             }
             Workload::StreamReadLarge => {
                 let count = usize::try_from(self.large.load(Ordering::Relaxed)).unwrap_or(1);
@@ -234,70 +254,95 @@ impl Run {
             Workload::ActionUpdate => {
                 let blobs = &self.written().blobs;
                 let (output, _) = &blobs[cycle(number, blobs.len())];
-                Prepared::PutAction(self.action(number), Box::new(result(output)))
+                let request = reapi::UpdateActionResultRequest {
+                    instance_name: cache.instance().to_owned(),
+                    action_digest: Some(self.action(number).to_reapi()),
+                    action_result: Some(result(output)),
+                    results_cache_policy: None,
+                    digest_function: reapi::digest_function::Value::Sha256 as i32,
+                };
+                Prepared::PutAction(frame::whole(&request))
             }
             Workload::ActionGet => {
-                Prepared::GetAction(self.action(number % self.actions.load(Ordering::Relaxed).max(1)))
+                let action = self.action(number % self.actions.load(Ordering::Relaxed).max(1));
+                let request = reapi::GetActionResultRequest {
+                    instance_name: cache.instance().to_owned(),
+                    action_digest: Some(action.to_reapi()),
+                    digest_function: reapi::digest_function::Value::Sha256 as i32,
+                    ..Default::default()
+                };
+                Prepared::GetAction(frame::whole(&request), action)
             }
         }
     }
 
     pub(super) async fn send(&self, lane: usize, request: Prepared) -> Result<Done, RemoteError> {
-        let cache = &self.connections[lane % self.connections.len()];
+        let (cache, link) = (&self.cache, self.link(lane));
+        let ask = async |method: Method, request: Bytes, items: usize, bytes: usize| {
+            let sent = request.len() as u64;
+            let answer = wire::unary(link, method, request).await;
+            let answer = answer.map_err(|status| cache.failed(method.action, status))?;
+            let received = (answer.len() + frame::PREFIX) as u64;
+            Ok((answer, Done { items: items as u64, bytes: bytes as u64, sent, received }))
+        };
         match request {
             Prepared::Update(request, count) => {
-                let answer = wire::unary(cache, Method::BATCH_UPDATE, request).await?;
+                let (answer, done) = ask(Method::BATCH_UPDATE, request, count, count * self.options.small).await?;
                 stored(cache, &answer, count)?;
-                Ok(Done::new(count, count * self.options.small))
+                Ok(done)
             }
             Prepared::BatchRead(request, asked) => {
-                let answer = wire::unary(cache, Method::BATCH_READ, request).await?;
-                self.compare(cache, answer, &asked)
+                let (answer, done) = ask(Method::BATCH_READ, request, asked.len(), 0).await?;
+                Ok(Done { bytes: self.compare(cache, answer, &asked)?, ..done })
             }
-            Prepared::Find(request, absent) => {
-                let answer = wire::unary(cache, Method::FIND_MISSING, request).await?;
-                if !Finder::is_right(&answer, &absent) {
+            Prepared::Find(request) => {
+                let digests = self.options.digests;
+                let (answer, done) = ask(Method::FIND_MISSING, request.clone(), digests, 0).await?;
+                if !self.written().finder.is_right(&answer, &request, digests) {
                     return Err(wrong(
                         cache,
                         "does not name exactly the blobs that were never stored as missing".into(),
                     ));
                 }
-                Ok(Done::new(self.options.digests, 0))
+                Ok(done)
             }
             Prepared::Write(frames, size) => {
-                wire::call(cache, Method::WRITE, frames.into_iter(), |_| Ok(())).await?;
-                Ok(Done::new(1, size))
+                let sent = frames.iter().map(|frame| frame.len() as u64).sum();
+                let mut received = 0;
+                let written = wire::call(link, Method::WRITE.path, frames, |bytes| received += bytes.len() as u64);
+                written.await.map_err(|status| cache.failed(Method::WRITE.action, status))?;
+                Ok(Done { items: 1, bytes: size as u64, sent, received })
             }
             Prepared::Read(request, digest, expected) => {
-                let damaged = || wrong(cache, format!("sent other content than {digest}, which was acknowledged"));
                 let (mut contents, mut rest) = (frame::Contents::default(), &expected[..]);
-                wire::call(cache, Method::READ, std::iter::once(request), |bytes| {
-                    let same = contents.push(bytes, |part| {
+                let (mut same, mut received, sent) = (true, 0, request.len() as u64);
+                let read = wire::call(link, Method::READ.path, [request], |bytes| {
+                    received += bytes.len() as u64;
+                    same &= contents.push(bytes, |part| {
                         let (now, later) = rest.split_at(part.len().min(rest.len()));
                         rest = later;
                         now == part
                     });
-                    same.then_some(()).ok_or_else(damaged)
-                })
-                .await?;
-                if !rest.is_empty() || !contents.is_whole() {
-                    return Err(damaged());
+                });
+                read.await.map_err(|status| cache.failed(Method::READ.action, status))?;
+                if !same || !rest.is_empty() || !contents.is_whole() {
+                    return Err(wrong(cache, format!("sent other content than {digest}, which was acknowledged")));
                 }
-                Ok(Done::new(1, expected.len()))
+                Ok(Done { items: 1, bytes: expected.len() as u64, sent, received })
             }
-            Prepared::PutAction(action, result) => {
-                cache.put_action_result(&action, &result).await?;
-                Ok(Done::new(1, 0))
+            Prepared::PutAction(request) => Ok(ask(Method::PUT_ACTION, request, 1, 0).await?.1),
+            Prepared::GetAction(request, action) => {
+                let (answer, done) = ask(Method::GET_ACTION, request, 1, 0).await?;
+                match <reapi::ActionResult as prost::Message>::decode(answer) {
+                    Ok(result) if result.output_files.len() == 1 => Ok(done),
+                    _ => Err(wrong(cache, format!("lacks the result of {action}, which was acknowledged"))),
+                }
             }
-            Prepared::GetAction(action) => match cache.action_result(&action).await? {
-                Some(result) if result.output_files.len() == 1 => Ok(Done::new(1, 0)),
-                _ => Err(wrong(cache, format!("lacks the result of {action}, which was acknowledged"))),
-            },
         }
     }
 
-    /// Whether each blob that was asked for came, with its content.
-    fn compare(&self, cache: &RemoteCache, answer: Bytes, asked: &[usize]) -> Result<Done, RemoteError> {
+    /// Whether each blob that was asked for came, with its content. Returns its bytes.
+    fn compare(&self, cache: &RemoteCache, answer: Bytes, asked: &[usize]) -> Result<u64, RemoteError> {
         let Written { blobs, by_hash, .. } = self.written();
         let answer = <wire::ReadAnswer as prost::Message>::decode(answer)
             .map_err(|error| wrong(cache, format!("sent an answer that cannot be read: {error}")))?;
@@ -313,12 +358,12 @@ impl Run {
                 Some(at) if code == 0 && item.compressor == 0 && item.data == blobs[at].1 => missing[at] = false,
                 _ => return Err(wrong(cache, format!("sent other content than was acknowledged (status {code})"))),
             }
-            bytes += item.data.len();
+            bytes += item.data.len() as u64;
         }
         if missing.contains(&true) {
             return Err(wrong(cache, "lacks blobs that were acknowledged".into()));
         }
-        Ok(Done::new(asked.len(), bytes))
+        Ok(bytes)
     }
 }
 

@@ -1,18 +1,13 @@
 //! Calls as the load generator makes them: with as little work of its own as it can, since on one machine what the client
 //! takes the server lacks. Requests are framed without copying large contents, and answers are looked at in place.
 
-use std::pin::Pin;
-
-use axum::http::{self, HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
 use prost::Message;
 use tonic::Status;
-use tonic::body::Body;
-use tower::ServiceExt as _;
 
-use crate::client::{RemoteCache, RemoteError};
-use crate::frame::{Frames, PREFIX};
+use super::link::Link;
+use crate::frame::PREFIX;
 
 /// `BatchUpdateBlobsRequest` (`remote_execution.proto`), its contents shared.
 #[derive(Clone, PartialEq, Message)]
@@ -57,8 +52,8 @@ pub(super) struct ReadItem {
 /// A method, and what calling it means for a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Method {
-    path: &'static str,
-    action: &'static str,
+    pub(super) path: &'static str,
+    pub(super) action: &'static str,
 }
 
 impl Method {
@@ -74,47 +69,48 @@ impl Method {
         path: "/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs",
         action: "look for blobs in",
     };
+    pub(super) const PUT_ACTION: Self = Self {
+        path: "/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult",
+        action: "store an action's result in",
+    };
+    pub(super) const GET_ACTION: Self =
+        Self { path: "/build.bazel.remote.execution.v2.ActionCache/GetActionResult", action: "look an action up in" };
     pub(super) const WRITE: Self = Self { path: "/google.bytestream.ByteStream/Write", action: "store a blob in" };
     pub(super) const READ: Self = Self { path: "/google.bytestream.ByteStream/Read", action: "read a blob from" };
 }
 
-/// Calls a method with a request of these frames, and passes the answer's bytes on as they come.
-pub(super) async fn call<I>(
-    cache: &RemoteCache,
-    method: Method,
-    frames: I,
-    mut take: impl FnMut(Bytes) -> Result<(), RemoteError>,
-) -> Result<(), RemoteError>
-where
-    I: Iterator<Item = Bytes> + Send + Unpin + 'static,
-{
-    let failed = |status| cache.failed(method.action, status);
-    let request = http::Request::post(method.path)
-        .header(header::CONTENT_TYPE, "application/grpc")
-        .header(header::TE, "trailers")
-        .body(Body::new(Frames(frames)))
-        .map_err(|error| failed(Status::internal(error.to_string())))?;
-    let broken = |error: Box<dyn std::error::Error + Send + Sync>| failed(Status::from_error(error));
-    let response = cache.service().oneshot(request).await.map_err(|error| broken(error.into()))?;
-    let (head, mut body) = response.into_parts();
-    if head.status != http::StatusCode::OK {
-        return Err(failed(Status::unknown(format!("HTTP status {}", head.status))));
+/// Calls the method at `path` with a request of these frames, and passes the answer's bytes on as they come.
+pub(super) async fn call(
+    link: &Link,
+    path: &'static str,
+    frames: impl IntoIterator<Item = Bytes>,
+    mut take: impl FnMut(Bytes),
+) -> Result<(), Status> {
+    let broken = |error: h2::Error| Status::from_error(error.into());
+    let mut sender = link.sender().ready().await.map_err(broken)?;
+    let (answer, mut stream) = sender.send_request(link.request(path), false).map_err(broken)?;
+    let mut frames = frames.into_iter().peekable();
+    while let Some(frame) = frames.next() {
+        // Nothing is copied: what the server's window does not take yet waits here as well as anywhere.
+        stream.send_data(frame, frames.peek().is_none()).map_err(broken)?;
+    }
+    let (head, mut body) = answer.await.map_err(broken)?.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(Status::unknown(format!("HTTP status {}", head.status)));
     }
     // An answer that is nothing but a status.
     if let Some(status) = refusal(&head.headers) {
-        return Err(failed(status));
+        return Err(status);
     }
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        match frame.map_err(|status| failed(Status::from_error(status.into())))?.into_data() {
-            Ok(bytes) => take(bytes)?,
-            Err(frame) => {
-                if let Some(status) = frame.trailers_ref().and_then(refusal) {
-                    return Err(failed(status));
-                }
-            }
-        }
+    while let Some(bytes) = body.data().await {
+        let bytes = bytes.map_err(broken)?;
+        body.flow_control().release_capacity(bytes.len()).map_err(broken)?;
+        take(bytes);
     }
-    Ok(())
+    match body.trailers().await.map_err(broken)?.as_ref().and_then(refusal) {
+        Some(status) => Err(status),
+        None => Ok(()),
+    }
 }
 
 fn refusal(headers: &HeaderMap) -> Option<Status> {
@@ -122,14 +118,10 @@ fn refusal(headers: &HeaderMap) -> Option<Status> {
 }
 
 /// A call with one message each way.
-pub(super) async fn unary(cache: &RemoteCache, method: Method, request: Bytes) -> Result<Bytes, RemoteError> {
+pub(super) async fn unary(link: &Link, method: Method, request: Bytes) -> Result<Bytes, Status> {
     let mut answer = Answer::default();
-    call(cache, method, std::iter::once(request), |bytes| {
-        answer.push(bytes);
-        Ok(())
-    })
-    .await?;
-    answer.message().ok_or_else(|| cache.failed(method.action, Status::internal("the answer is no gRPC message")))
+    call(link, method.path, [request], |bytes| answer.push(bytes)).await?;
+    answer.message().ok_or_else(|| Status::internal("the answer is no gRPC message"))
 }
 
 /// The bytes of an answer, copied only when they come in several pieces.

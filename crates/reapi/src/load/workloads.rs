@@ -69,6 +69,11 @@ impl Workload {
         }
     }
 
+    /// Whether it stores content.
+    pub(super) const fn stores(self) -> bool {
+        matches!(self, Self::BatchUpdate | Self::StreamWriteSmall | Self::StreamWriteLarge)
+    }
+
     pub(super) const fn is_large(self) -> bool {
         matches!(self, Self::StreamWriteLarge | Self::StreamReadLarge)
     }

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::call::Call;
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::digests::{digest_of, required};
 use crate::metrics::Outcome;
 use crate::service::{CacheError, CacheService};
@@ -15,6 +16,8 @@ use crate::status::{from_cache, missing_blobs};
 
 /// Inlined contents never make an answer larger than this, in bytes: clients take 4 MiB.
 const MAX_ANSWER: usize = 3 << 20;
+/// Largest `Action` that is read, in bytes.
+const MAX_ACTION: u64 = 1 << 20;
 
 pub(super) struct Actions {
     service: CacheService,
@@ -121,12 +124,35 @@ async fn update(call: &mut Call, request: reapi::UpdateActionResultRequest) -> R
         };
         result = service.run(keep).await.map_err(|error| from_cache(&error))?;
     }
-    let missing = service.missing(named(&action, &result)).await.map_err(|error| from_cache(&error))?;
+    let mut missing = service.missing(named(&action, &result)).await.map_err(|error| from_cache(&error))?;
+    // Trees may name more that is only behind.
+    if service.backing().is_some() && !(missing.is_empty() && result.output_directories.is_empty()) {
+        service.pull_parts(action.function(), &result).await;
+        missing = service.missing(missing).await.map_err(|error| from_cache(&error))?;
+    }
+    if service.demands_actions() {
+        missing.extend(unknown(service, action).await.map_err(|error| from_cache(&error))?);
+    }
     if !missing.is_empty() {
         return Err(missing_blobs(&missing));
     }
     let stored = service.submit_action_result(&source, &writer, &instance, &action, &result).await;
     stored.map(|()| result).map_err(|error| from_cache(&error))
+}
+
+/// What is not there of an action: itself, or its command. What is there and no Action, as some clients have it, names no command.
+async fn unknown(service: &CacheService, digest: Digest) -> Result<Option<Digest>, CacheError> {
+    if digest.size() > MAX_ACTION {
+        return Ok(Some(digest));
+    }
+    let Some(blob) = service.blob(digest).await? else { return Ok(Some(digest)) };
+    let command = reapi::Action::decode(blob).ok().and_then(|action| action.command_digest);
+    let Some(command) = command.and_then(|command| Digest::from_reapi(digest.function(), &command).ok()) else {
+        return Ok(None);
+    };
+    let look = move |service: &CacheService| Ok(service.store().contains(&command)?.then_some(()));
+    let there = service.look(|_| Wanted::blob(command), look).await?;
+    Ok(there.is_none().then_some(command))
 }
 
 /// The digests that a result names itself.

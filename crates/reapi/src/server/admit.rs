@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::access::ClientCertificate;
 use crate::service::CacheService;
+use crate::status::busy;
 
 /// How refusals are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ async fn check(
         return refuse(protocol, &Refusal::Unknown);
     };
     request.extensions_mut().insert(identity);
-    match service.slots().take(request) {
+    match service.slots().take(request, protocol) {
         Some((request, taken)) => taken.answer(next.run(request).await),
         None => refuse(protocol, &Refusal::Full),
     }
@@ -47,14 +48,16 @@ enum Refusal {
 }
 
 fn refuse(protocol: Protocol, refusal: &Refusal) -> Response {
-    let (status, code, message) = match refusal {
-        Refusal::Unknown => (StatusCode::UNAUTHORIZED, tonic::Code::Unauthenticated, "a valid token is needed"),
-        Refusal::Full => {
-            (StatusCode::SERVICE_UNAVAILABLE, tonic::Code::ResourceExhausted, "too many requests at once; try again")
-        }
+    let (status, message) = match refusal {
+        Refusal::Unknown => (StatusCode::UNAUTHORIZED, "a valid token is needed"),
+        Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again"),
     };
     if protocol == Protocol::Grpc {
-        return tonic::Status::new(code, message).into_http::<Body>();
+        let status = match refusal {
+            Refusal::Unknown => tonic::Status::unauthenticated(message),
+            Refusal::Full => busy(message),
+        };
+        return status.into_http::<Body>();
     }
     let mut response = (status, message).into_response();
     if status == StatusCode::UNAUTHORIZED {

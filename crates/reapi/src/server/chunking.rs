@@ -11,6 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::call::Call;
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::digests::{blob_name, digest_of, function_of, required};
 use crate::metrics::Outcome;
 use crate::namespace;
@@ -37,7 +38,7 @@ pub(super) async fn split(
 ) -> Result<(Vec<Digest>, i32), Status> {
     call.allow(instance, Role::Read)?;
     let digest = required(function, digest, "blob_digest")?;
-    let chunks = call.service().run(move |service| chunks_of(service, &digest)).await;
+    let chunks = call.service().look(|_| Wanted::blob(digest), move |service| chunks_of(service, &digest)).await;
     let chunks = chunks.map_err(|error| from_cache(&error))?;
     call.outcome = Outcome::Hit;
     chunks.ok_or_else(|| Status::not_found(format!("{} is not in the cache", blob_name(&digest))))
@@ -162,12 +163,27 @@ async fn join(call: &mut Call, digest: Digest, chunks: Vec<Digest>, function: i3
     }
     call.check_size(&digest)?;
     call.outcome = Outcome::Stored;
+    if call.service().backing().is_some() {
+        pull_chunks(call.service(), digest, &chunks).await.map_err(|error| from_cache(&error))?;
+    }
     let joined = call.service().run(move |service| assemble(service, &digest, &chunks, function)).await;
     match joined.map_err(|error| from_cache(&error))? {
         Joined::Done => Ok(digest),
         Joined::Missing(chunk) => Err(Status::not_found(format!("chunk {} is not in the cache", blob_name(&chunk)))),
         Joined::Otherwise => Err(Status::already_exists("the blob is there, split into other chunks")),
     }
+}
+
+/// Brings the chunks that are only behind, unless the blob itself is here.
+async fn pull_chunks(service: &CacheService, digest: Digest, chunks: &[Digest]) -> Result<(), CacheError> {
+    if service.missing(vec![digest]).await?.is_empty() {
+        return Ok(());
+    }
+    let missing = service.missing(chunks.to_vec()).await?;
+    if !missing.is_empty() {
+        service.pull(|_| Wanted::Blobs(missing)).await;
+    }
+    Ok(())
 }
 
 enum Joined {

@@ -16,14 +16,15 @@ use super::plain::{self, Unary};
 use crate::access::Role;
 use crate::digests::{checked, function_of};
 use crate::frame;
+use crate::service::CacheService;
 use crate::status::from_cache;
 
 /// The field of digests has one number in requests and answers (`remote_execution.proto`).
 const DIGESTS: u32 = 2;
 
 /// The method `FindMissingBlobs`.
-pub(super) async fn serve(State(service): State<crate::service::CacheService>, request: Request) -> Response {
-    let request = match plain::receive(&service, request, service.limits().max_message_bytes).await {
+pub(super) async fn serve(State(service): State<CacheService>, request: Request) -> Response {
+    let request = match plain::receive(request, service.limits().max_message_bytes).await {
         Ok(request) => request,
         Err(status) => return status.into_http(),
     };
@@ -36,19 +37,26 @@ async fn find(call: &mut Call, request: &Bytes) -> Result<Unary, Status> {
     let question = Question::parse(request)
         .map_err(|error| Status::internal(format!("failed to decode Protobuf message: {error}")))?;
     call.allow(question.instance, Role::Read)?;
-    let first = question.digests.first().map(|field| Asked::parse(&request[field.digest.clone()])).transpose();
-    let first = first.map_err(|error| Status::internal(error.to_string()))?;
+    let asked =
+        |field: &Field| Asked::parse(&request[field.digest()]).map_err(|error| Status::internal(error.to_string()));
+    let first = question.digests.first().map(asked).transpose()?;
     let sample = first.map(|first| reapi::Digest { hash: first.hash.to_owned(), size_bytes: first.size });
     let function = function_of(question.function, sample.as_ref())?;
-    let digest = |field: &Field| {
-        Asked::parse(&request[field.digest.clone()])
-            .map_err(|error| Status::internal(error.to_string()))?
-            .digest(function)
+    let digest = |field: &Field| asked(field)?.digest(function);
+    let mut wrong = None;
+    let digests = question.digests.iter().map_while(|field| digest(field).map_err(|status| wrong = Some(status)).ok());
+    let cached = call.service().store().find_missing_at_cached(digests);
+    if let Some(status) = wrong {
+        return Err(status);
+    }
+    let missing = match cached {
+        Some(missing) if missing.is_empty() || call.service().backing().is_none() => missing,
+        _ => {
+            let digests = question.digests.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+            call.service().missing_at(digests).await.map_err(|error| from_cache(&error))?
+        }
     };
-    let digests = question.digests.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
-    let missing = call.service().missing_at(digests).await.map_err(|error| from_cache(&error))?;
-    let fields =
-        missing.into_iter().filter_map(|at| question.digests.get(at)).map(|field| &request[field.whole.clone()]);
+    let fields = missing.iter().filter_map(|at| question.digests.get(*at)).map(|field| &request[field.whole()]);
     let length = fields.clone().map(<[u8]>::len).sum();
     let mut answer = BytesMut::with_capacity(frame::PREFIX + length);
     frame::put_prefix(&mut answer, length);
@@ -56,11 +64,23 @@ async fn find(call: &mut Call, request: &Bytes) -> Result<Unary, Status> {
     Ok(Unary::new(answer.freeze()))
 }
 
-/// Where a digest lies in a request.
+/// Where a digest lies in a request, whose length is a u32.
 struct Field {
+    /// Of its key.
+    start: u32,
+    digest: u32,
+    end: u32,
+}
+
+impl Field {
     /// With its key and length.
-    whole: Range<usize>,
-    digest: Range<usize>,
+    fn whole(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn digest(&self) -> Range<usize> {
+        self.digest as usize..self.end as usize
+    }
 }
 
 /// A request, its digests not yet looked at.
@@ -82,7 +102,8 @@ impl<'a> Question<'a> {
                 (DIGESTS, WireType::LengthDelimited) => {
                     let length = delimited(&mut rest)?.len();
                     let end = message.len() - rest.len();
-                    question.digests.push(Field { whole: from..end, digest: end - length..end });
+                    let at = |offset| u32::try_from(offset).map_err(|_| short());
+                    question.digests.push(Field { start: at(from)?, digest: at(end - length)?, end: at(end)? });
                 }
                 // As protobuf does: the low half of what was sent.
                 #[expect(clippy::cast_possible_truncation, reason = "an int32 on the wire")]
@@ -158,9 +179,9 @@ mod tests {
         assert_eq!((question.instance, question.function), ("pr/1", 1));
         let mut answer = Vec::new();
         for (field, digest) in question.digests.iter().zip(&digests) {
-            let asked = Asked::parse(&bytes[field.digest.clone()]).unwrap();
+            let asked = Asked::parse(&bytes[field.digest()]).unwrap();
             assert_eq!(asked.digest(DigestFunction::Sha256).unwrap().to_reapi(), *digest);
-            answer.extend_from_slice(&bytes[field.whole.clone()]);
+            answer.extend_from_slice(&bytes[field.whole()]);
         }
         let answer = reapi::FindMissingBlobsResponse::decode(&answer[..]).unwrap();
         assert_eq!(answer.missing_blob_digests, digests);
@@ -171,7 +192,7 @@ mod tests {
         fn any_bytes_are_read_or_refused_as_prost_does(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let known = reapi::FindMissingBlobsRequest::decode(&bytes[..]);
             let read = Question::parse(&bytes).ok().and_then(|question| {
-                let asked = question.digests.iter().map(|field| Asked::parse(&bytes[field.digest.clone()]));
+                let asked = question.digests.iter().map(|field| Asked::parse(&bytes[field.digest()]));
                 let asked = asked.collect::<Result<Vec<_>, _>>().ok()?;
                 Some((question.instance, question.function, asked))
             });

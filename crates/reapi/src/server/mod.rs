@@ -10,6 +10,7 @@ mod cas;
 mod chunking;
 mod find;
 mod health;
+mod messages;
 mod plain;
 mod reflection;
 mod tree;
@@ -38,7 +39,7 @@ pub fn router(service: CacheService) -> Router {
     let size = service.limits().max_message_bytes;
     let cas = ContentAddressableStorageServer::new(cas::Cas::new(service.clone())).max_decoding_message_size(size);
     let actions = ActionCacheServer::new(action_cache::Actions::new(service.clone())).max_decoding_message_size(size);
-    let streams = ByteStreamServer::new(byte_stream::Streams::new(service.clone())).max_decoding_message_size(size);
+    let streams = byte_stream::Streams::new(service.clone());
     let assets = asset::Assets::new(service.clone());
     let router = Router::new();
     let router = mount(router, CapabilitiesServer::new(capabilities::Capabilities::new(service.clone())));
@@ -48,7 +49,9 @@ pub fn router(service: CacheService) -> Router {
     let router = router.route("/google.bytestream.ByteStream/Read", read);
     let find = axum::routing::post(find::serve).with_state(service.clone());
     let router = router.route("/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs", find);
-    let router = mount(router, streams);
+    let write = axum::routing::post(byte_stream::write::serve).with_state(streams.clone());
+    let router = router.route("/google.bytestream.ByteStream/Write", write);
+    let router = mount(router, ByteStreamServer::new(streams).max_decoding_message_size(size));
     let router = mount(router, FetchServer::new(assets.clone()).max_decoding_message_size(size));
     let router = mount(router, PushServer::new(assets).max_decoding_message_size(size));
     let router = reflection::mount_on(router, service.limits().idle);

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
@@ -12,27 +12,12 @@ use http_body::Frame;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use crate::frame::PREFIX;
-use crate::service::CacheService;
+use super::messages::Messages;
 
 /// The one message of a request, of at most so many bytes.
-pub(super) async fn receive(
-    service: &CacheService,
-    request: Request,
-    most: usize,
-) -> Result<tonic::Request<Bytes>, Status> {
+pub(super) async fn receive(request: Request, most: usize) -> Result<tonic::Request<Bytes>, Status> {
     let (head, body) = request.into_parts();
-    let received = tokio::time::timeout(service.limits().idle, to_bytes(body, most + PREFIX)).await;
-    let received = received.map_err(|_| Status::deadline_exceeded("nothing came for too long"))?;
-    let mut bytes = received.map_err(|error| Status::out_of_range(format!("the request cannot be taken: {error}")))?;
-    if bytes.first().is_some_and(|compressed| *compressed != 0) {
-        return Err(Status::unimplemented("messages are not compressed here; blobs can be"));
-    }
-    let length = bytes.get(1..PREFIX).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
-    if length.map(|length| length as usize + PREFIX) != Some(bytes.len()) {
-        return Err(Status::internal("the request is not one gRPC message"));
-    }
-    let message = bytes.split_off(PREFIX);
+    let message = Messages::new(body, most).single().await?;
     Ok(tonic::Request::from_parts(MetadataMap::from_headers(head.headers), head.extensions, message))
 }
 

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::call::Call;
 use crate::access::Role;
+use crate::backing::Wanted;
 use crate::digests::{digest_of, required};
 use crate::metrics::Outcome;
 use crate::service::CacheService;
@@ -38,15 +39,17 @@ pub(super) async fn get_tree(call: &mut Call, request: reapi::GetTreeRequest) ->
         "" => 0,
         token => token.parse::<usize>().map_err(|_| Status::invalid_argument("this page_token was never given"))?,
     };
-    let there = call.service().run(move |service| Ok(service.store().contains(&root)?)).await;
-    if !there.map_err(|error| from_cache(&error))? {
+    let look = move |service: &CacheService| Ok(service.store().contains(&root)?.then_some(()));
+    let there = call.service().look(|_| Wanted::blob(root), look).await;
+    if there.map_err(|error| from_cache(&error))?.is_none() {
         return Err(Status::not_found(format!("the root directory {root} is not in the cache")));
     }
     call.outcome = Outcome::Hit;
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
     let service = call.service().clone();
     tokio::task::spawn_blocking(move || {
-        let mut walk = Walk { service: &service, seen: HashSet::from([root]), waiting: VecDeque::from([root]) };
+        let waiting = VecDeque::from([root]);
+        let mut walk = Walk { service: &service, seen: HashSet::from([root]), waiting, here: 1 };
         let send = |message| sender.blocking_send(message).is_ok();
         if let Err(status) = walk.run(page, skip, &send) {
             let _ = sender.blocking_send(Err(status));
@@ -61,6 +64,8 @@ struct Walk<'a> {
     service: &'a CacheService,
     seen: HashSet<Digest>,
     waiting: VecDeque<Digest>,
+    /// How many of those at the front need not be asked for behind.
+    here: usize,
 }
 
 impl Walk<'_> {
@@ -73,7 +78,7 @@ impl Walk<'_> {
         let mut number = 0;
         let mut directories = Vec::new();
         let mut bytes = 0;
-        while let Some(digest) = self.waiting.pop_front() {
+        while let Some(digest) = self.next()? {
             let Some(directory) = self.read(&digest)? else { continue };
             for child in directory.directories.iter().filter_map(|child| child.digest.as_ref()) {
                 let child = digest_of(digest.function(), child)?;
@@ -102,6 +107,24 @@ impl Walk<'_> {
         }
         send(Ok(reapi::GetTreeResponse { directories, next_page_token: String::new() }));
         Ok(())
+    }
+
+    /// The next directory. Each level of the tree is brought from the tier behind at once, as far as it is not here.
+    fn next(&mut self) -> Result<Option<Digest>, Status> {
+        if self.here == 0
+            && let Some(backing) = self.service.backing()
+        {
+            let store = self.service.store();
+            let level: Vec<Digest> =
+                self.waiting.iter().filter(|digest| digest.size() <= MAX_DIRECTORY).copied().collect();
+            let missing = store.find_missing(&level).map_err(|error| from_cas(&error))?;
+            if !missing.is_empty() {
+                tokio::runtime::Handle::current().block_on(backing.pull_blobs(store, &missing));
+            }
+            self.here = self.waiting.len();
+        }
+        self.here = self.here.saturating_sub(1);
+        Ok(self.waiting.pop_front())
     }
 
     /// A directory; `None` when it is not there, which leaves its part of the tree out.

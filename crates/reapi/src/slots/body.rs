@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 
+use super::budget::Meter;
 use super::{Slot, Taken};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
@@ -58,13 +59,32 @@ impl Error for TooSlow {
 /// What a client sends.
 pub(super) struct Received {
     body: Body,
+    /// Of a request that consists of gRPC messages.
+    meter: Option<Meter>,
     slot: Arc<Slot>,
 }
 
 impl Received {
-    pub(super) fn new(body: Body, slot: Arc<Slot>) -> Self {
-        Self { body, slot }
+    pub(super) fn new(body: Body, meter: Option<Meter>, slot: Arc<Slot>) -> Self {
+        Self { body, meter, slot }
     }
+}
+
+/// What the client sends next, or that it is the client's turn.
+fn poll_client(body: &mut Body, slot: &Slot, context: &mut Context<'_>) -> Polled {
+    let polled = Pin::new(body).poll_frame(context);
+    let mut pace = slot.received.lock();
+    match &polled {
+        _ if pace.is_cut() => return Poll::Ready(Some(Err(TooSlow::error()))),
+        Poll::Pending => pace.wait_with(Instant::now(), context),
+        Poll::Ready(frame) => {
+            pace.resume(Instant::now());
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            pace.moved(data.map_or(0, Bytes::len));
+        }
+    }
+    drop(pace);
+    polled
 }
 
 impl HttpBody for Received {
@@ -72,27 +92,24 @@ impl HttpBody for Received {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let mut pace = self.slot.received.lock();
-        match &polled {
-            _ if pace.is_cut() => return Poll::Ready(Some(Err(TooSlow::error()))),
-            Poll::Pending => pace.wait_with(Instant::now(), context),
-            Poll::Ready(frame) => {
-                pace.resume(Instant::now());
-                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-                pace.moved(data.map_or(0, Bytes::len));
+        let Self { body, meter, slot } = &mut *self;
+        let Some(meter) = meter else { return poll_client(body, slot, context) };
+        while meter.stopped.is_empty() {
+            match ready!(poll_client(body, slot, context)) {
+                Some(Ok(frame)) if frame.is_data() => meter.stopped = frame.into_data().unwrap_or_default(),
+                other => return Poll::Ready(other),
             }
         }
-        drop(pace);
-        polled
+        let passed = ready!(meter.poll_pass(&slot.memory, context));
+        Poll::Ready(Some(passed.map(Frame::data).map_err(axum::Error::new)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && self.meter.as_ref().is_none_or(|meter| meter.stopped.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.meter.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 

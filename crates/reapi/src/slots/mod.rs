@@ -5,8 +5,11 @@
 //! against an allowance: [`Limits::idle`](crate::Limits::idle) to begin with, and what each byte takes at
 //! [`Limits::min_rate`](crate::Limits::min_rate). When it is used up, the request is cut: what was sent ends with an error, what
 //! was to be sent is dropped with its memory, and the slot is free again.
+//!
+//! What gRPC messages take in memory while they are received has a budget of its own ([`budget`]).
 
 mod body;
+mod budget;
 mod pace;
 
 use std::collections::HashMap;
@@ -22,7 +25,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use self::body::TooSlow;
 use self::body::{Received, Sent};
+use self::budget::{Budget, Held, Meter};
 use self::pace::Pace;
+use crate::server::Protocol;
+use crate::service::Limits;
 
 /// Shortest time between two looks at the clients.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
@@ -52,6 +58,7 @@ impl Hangup {
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
+    budget: Budget,
     watched: Arc<Watched>,
 }
 
@@ -65,15 +72,21 @@ struct Watched {
 }
 
 impl Slots {
-    pub(crate) fn new(count: usize, patience: Duration, min_rate: u64) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let watched = Watched {
             slots: Mutex::default(),
             next: AtomicU64::new(0),
             started: AtomicBool::new(false),
-            patience,
-            min_rate,
+            patience: limits.idle,
+            min_rate: limits.min_rate,
         };
-        Self { free: Arc::new(Semaphore::new(count)), watched: Arc::new(watched) }
+        let budget = Budget::new(limits.max_receiving_bytes, limits.max_message_bytes, limits.idle);
+        Self { free: Arc::new(Semaphore::new(limits.max_in_flight)), budget, watched: Arc::new(watched) }
+    }
+
+    /// Bytes of the messages that are being received or dealt with.
+    pub(crate) fn receiving(&self) -> usize {
+        self.budget.taken()
     }
 
     pub(crate) fn free(&self) -> &Arc<Semaphore> {
@@ -81,7 +94,7 @@ impl Slots {
     }
 
     /// Takes a slot for a request, if there is a free one, and watches what the request brings.
-    pub(crate) fn take(&self, request: Request) -> Option<(Request, Taken)> {
+    pub(crate) fn take(&self, request: Request, protocol: Protocol) -> Option<(Request, Taken)> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         self.watch();
         let watched = &self.watched;
@@ -91,11 +104,13 @@ impl Slots {
             sent: pace(),
             answer: Mutex::new(Answer { body: None, permit: Some(permit) }),
             hangup: request.extensions().get::<Hangup>().cloned(),
+            memory: Held::default(),
         });
         let number = watched.next.fetch_add(1, Ordering::Relaxed);
         watched.slots.lock().insert(number, Arc::clone(&slot));
         let taken = Taken { slot, number, watched: Arc::clone(watched) };
-        let request = request.map(|body| Body::new(Received::new(body, Arc::clone(&taken.slot))));
+        let meter = (protocol == Protocol::Grpc).then(|| Meter::new(self.budget.clone()));
+        let request = request.map(|body| Body::new(Received::new(body, meter, Arc::clone(&taken.slot))));
         Some((request, taken))
     }
 
@@ -130,6 +145,8 @@ pub(crate) struct Taken {
 impl Taken {
     /// Keeps the slot until the answer's body is sent.
     pub(crate) fn answer(self, response: Response) -> Response {
+        // What was asked is dealt with.
+        drop(self.slot.memory.lock().take());
         response.map(|body| {
             self.slot.answer.lock().body = Some(body);
             Body::new(Sent::new(self))
@@ -149,6 +166,8 @@ struct Slot {
     sent: Mutex<Pace>,
     answer: Mutex<Answer>,
     hangup: Option<Hangup>,
+    /// For the message that is being received or dealt with.
+    memory: Held,
 }
 
 /// What is left to send.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use buildnet_reapi::TlsOptions;
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -42,15 +43,16 @@ pub(super) fn streamed(pieces: Receiver<Bytes>) -> Content {
     StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece)))).boxed_unsync()
 }
 
-/// A client with its connections.
+/// A client with its connections, which clones share.
+#[derive(Clone)]
 pub(super) enum Http {
     Plain(Client<HttpConnector, Content>),
     Encrypted(Client<HttpsConnector<HttpConnector>, Content>),
 }
 
 impl Http {
-    /// Trusts whom the machine's certificates say, if anything is to be encrypted.
-    pub(super) fn new(encrypted: bool) -> Result<Self, BackendError> {
+    /// Trusts whom the options say, if anything is to be encrypted.
+    pub(super) fn new(encrypted: bool, tls: &TlsOptions) -> Result<Self, BackendError> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(CONNECT));
@@ -60,10 +62,11 @@ impl Http {
         if !encrypted {
             return Ok(Self::Plain(client.build(connector)));
         }
-        let builder = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
-            BackendError::new(Failure::Denied, format!("the machine's certificates cannot be used: {error}"))
-                .with_hint("install the package `ca-certificates`")
+        let config = tls.client_config().map_err(|error| {
+            BackendError::new(Failure::Denied, format!("no TLS towards the object store: {error}"))
+                .with_hint("name readable PEM files; without --tls-ca install the package `ca-certificates`")
         })?;
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config);
         Ok(Self::Encrypted(client.build(builder.https_only().enable_http1().wrap_connector(connector))))
     }
 

@@ -5,6 +5,7 @@
 
 mod http;
 mod location;
+mod multipart;
 mod sweep;
 
 use std::time::Duration;
@@ -32,8 +33,12 @@ pub use self::sweep::{Sweep, SweepReport};
 const PARALLEL: usize = 16;
 /// How long a signature is good for. Requests are sent at once; clocks may differ.
 const SIGNED: Duration = Duration::from_mins(15);
-/// Largest object that one request may store (Amazon S3, "Uploading objects"). In bytes.
-const MAX_OBJECT: u64 = 5 << 30;
+/// Largest object (Amazon S3, "Multipart upload limits"). In bytes.
+const MAX_OBJECT: u64 = 5 << 40;
+/// Blobs above this size are written in parts of it, or larger ones where they would be too many. In bytes.
+const PART: u64 = 64 << 20;
+/// Smallest part that stores take, except for the last. In bytes.
+const MIN_PART: u64 = 5 << 20;
 /// Largest result in bytes.
 const MAX_RESULT: u64 = 16 << 20;
 /// A blob that was written longer ago than this is written again when a result needs it, so that age tells what is in use.
@@ -45,6 +50,8 @@ pub struct S3Backend {
     bucket: Bucket,
     keys: Option<Keys>,
     http: Http,
+    /// Bytes of one part of a large blob.
+    part_size: u64,
     /// Set when the bucket was found.
     found: OnceCell<()>,
 }
@@ -64,8 +71,14 @@ impl S3Backend {
             Some(session) => Keys::new_with_token(key, secret, session),
             None => Keys::new(key, secret),
         });
-        let http = Http::new(bucket.base_url().scheme() == "https")?;
-        Ok(Self { location, bucket, keys, http, found: OnceCell::new() })
+        let http = Http::new(bucket.base_url().scheme() == "https", &credentials.tls)?;
+        Ok(Self { location, bucket, keys, http, part_size: PART, found: OnceCell::new() })
+    }
+
+    /// Writes blobs above this many bytes in parts of this size; 64 MiB where nothing is said, and not below the 5 MiB that stores ask for.
+    #[must_use]
+    pub fn with_part_size(self, bytes: u64) -> Self {
+        Self { part_size: bytes.max(MIN_PART), ..self }
     }
 
     fn blob_key(&self, digest: &Digest) -> String {
@@ -135,7 +148,7 @@ impl S3Backend {
         if digest.size() <= MAX_OBJECT {
             return Ok(());
         }
-        let message = format!("{digest} is larger than the {MAX_OBJECT} bytes that {} takes at once", self.name());
+        let message = format!("{digest} is larger than the {MAX_OBJECT} bytes that {} takes", self.name());
         Err(BackendError::new(Failure::Refused, message))
     }
 }
@@ -207,6 +220,9 @@ impl Backend for S3Backend {
 
     async fn write_pieces(&self, digest: &Digest, pieces: Receiver<Bytes>) -> Result<(), BackendError> {
         self.check_size(digest)?;
+        if digest.size() > self.part_size {
+            return self.put_in_parts(&self.blob_key(digest), digest.size(), pieces).await;
+        }
         let url = self.bucket.put_object(self.keys(), &self.blob_key(digest)).sign(SIGNED);
         let answer = self.http.send(Method::PUT, &url, http::streamed(pieces), Some(digest.size())).await?;
         answer.map(drop).ok_or_else(|| self.no_bucket())
@@ -234,14 +250,14 @@ impl Backend for S3Backend {
         self.put(&self.result_key(key), content.freeze()).await
     }
 
-    async fn forget(&self, key: &EntryKey) -> Result<bool, BackendError> {
+    async fn forget(&self, key: &EntryKey) -> Result<Option<bool>, BackendError> {
         let key = self.result_key(key);
         let url = self.bucket.head_object(self.keys(), &key).sign(SIGNED);
         let there = self.http.send(Method::HEAD, &url, http::empty(), None).await?;
         if there.is_none_or(|answer| answer.status() == StatusCode::NOT_FOUND) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         self.delete(&key).await?;
-        Ok(true)
+        Ok(Some(true))
     }
 }

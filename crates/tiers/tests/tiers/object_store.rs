@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use buildnet_reapi::Backing;
-use buildnet_tiers::{Credentials, Failure, S3Backend, S3Location, Sweep, Trouble};
+use buildnet_reapi::{Backing, Removal};
+use buildnet_tiers::{Backend, Credentials, Failure, S3Backend, S3Location, Sweep, Trouble};
 use tempfile::TempDir;
 
-use crate::support::{KEY, Local, SECRET, object_store, tier};
+use crate::support::{FUNCTION, KEY, Local, SECRET, noise, object_store, tier};
 
 struct Bucket {
     root: TempDir,
@@ -73,8 +73,8 @@ async fn what_one_machine_writes_another_one_reads() {
     writing.idle().await;
     assert_eq!((writing.stats().written, writing.stats().written_bytes), (2, before));
 
-    assert!(writing.forget(&key).await);
-    assert!(!writing.forget(&key).await);
+    assert_eq!(writing.forget(&key).await, Removal::Removed);
+    assert_eq!(writing.forget(&key).await, Removal::Absent);
     assert!(!reading.pull_result(&Local::new().store, &key).await);
 }
 
@@ -188,4 +188,86 @@ async fn what_is_in_use_does_not_grow_old() {
     tier.idle().await;
     let age = fs::metadata(&blob).unwrap().modified().unwrap().elapsed().unwrap_or_default();
     assert!(age < Duration::from_hours(1), "it was written again");
+}
+
+impl Bucket {
+    /// Parts of uploads that were neither completed nor aborted.
+    fn parts(&self) -> usize {
+        let names = fs::read_dir(self.root.path()).unwrap().flatten().map(|entry| entry.file_name());
+        names.filter(|name| name.to_string_lossy().contains(".part-")).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_blobs_go_in_parts_and_come_back_whole() {
+    let bucket = Bucket::new().await;
+    let (one, other) = (Local::new(), Local::new());
+    let (key, mut result) = one.fill("main", 1);
+    // Not a multiple of the parts, one that is, and one that is a single part.
+    for (index, size) in [(5 << 20) * 2 + 77_777, (5 << 20) * 2, 5 << 20].into_iter().enumerate() {
+        let blob = noise(u32::try_from(index).unwrap() + 7, size);
+        let digest = one.store.put_bytes(FUNCTION, &blob).unwrap();
+        result.output_files.push(buildnet_digest::reapi::OutputFile {
+            path: format!("huge{index}"),
+            digest: Some(digest.to_reapi()),
+            ..Default::default()
+        });
+    }
+    one.store.put_action_result(&key.key, &result).unwrap();
+    let (writing, told) = tier(bucket.backend("builds", SECRET).with_part_size(1), |_| {});
+    writing.publish(&one.store, key.clone(), &result);
+    writing.idle().await;
+    assert_eq!((writing.stats().written, bucket.parts()), (1, 0), "{}", told.text());
+    let (reading, told) = tier(bucket.backend("builds", SECRET), |_| {});
+    assert!(reading.pull_result(&other.store, &key).await, "{}", told.text());
+    assert_eq!(other.store.action_result(&key.key).unwrap(), Some(result));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_in_parts_that_ends_early_leaves_nothing() {
+    let bucket = Bucket::new().await;
+    let backend = bucket.backend("builds", SECRET).with_part_size(1);
+    let blob = noise(1, 12 << 20);
+    let digest = FUNCTION.digest(&blob);
+    let send = |bytes: usize| {
+        let (sender, pieces) = tokio::sync::mpsc::channel(4);
+        let blob = blob.slice(..bytes);
+        let sending = tokio::spawn(async move {
+            for start in (0..blob.len()).step_by(300_000) {
+                let piece = blob.slice(start..blob.len().min(start + 300_000));
+                if sender.send(piece).await.is_err() {
+                    return sender;
+                }
+            }
+            sender
+        });
+        (sending, pieces)
+    };
+    let settled = async || {
+        while bucket.parts() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // The pieces end in the third part.
+    let (sending, pieces) = send(11 << 20);
+    let ending = tokio::spawn(async move { drop(sending.await) });
+    let failed = backend.write_pieces(&digest, pieces).await.unwrap_err();
+    assert_eq!(failed.failure, Failure::Local, "{failed}");
+    ending.await.unwrap();
+    settled().await;
+    // Nobody waits for it any more, when two parts are there.
+    let (sending, pieces) = send(11 << 20);
+    let writing = backend.write_pieces(&digest, pieces);
+    let given_up = async {
+        while bucket.parts() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        outcome = writing => panic!("{outcome:?}"),
+        () = given_up => {}
+    }
+    drop(sending);
+    settled().await;
+    assert_eq!(bucket.objects("team"), [] as [PathBuf; 0]);
 }

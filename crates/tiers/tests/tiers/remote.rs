@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use buildnet_digest::{DigestFunction, reapi};
-use buildnet_reapi::{Access, Backing, CacheOptions, EntryKey, NamedEntry, RemoteCache, Role};
+use buildnet_digest::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
+use buildnet_digest::{Digest, DigestFunction, reapi};
+use buildnet_reapi::{Access, Backing, CacheOptions, EntryKey, NamedEntry, RemoteCache, Removal, Role};
 use buildnet_tiers::{ReapiBackend, Tier, Trouble};
 use bytes::Bytes;
+use prost::Message;
 
 use crate::support::{FUNCTION, Local, Server, noise, tier};
 
@@ -130,4 +132,123 @@ async fn roles_of_tokens_hold() {
     let (stranger, told) = tier(ReapiBackend::new(&far.url("house"), None).unwrap(), |_| {});
     assert!(!stranger.pull_result(&near.store, &key).await);
     assert!(told.text().contains("give a token"), "{}", told.text());
+}
+
+/// `count` digests of blobs that only the house has.
+fn far_blobs(far: &Server, seed: u32, count: u32) -> Vec<(Digest, Bytes)> {
+    let blobs = (0..count).map(|number| noise(seed + number, 100 + number as usize));
+    blobs.map(|blob| (far.local.store.put_bytes(FUNCTION, &blob).unwrap(), blob)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_house_has_is_not_missing_and_can_be_built_upon() {
+    let far = Server::start(CacheOptions::default());
+    let (near, _) = before(&far);
+    let client = RemoteCache::connect(&near.url("main"), None).await.unwrap();
+    let blobs = far_blobs(&far, 10, 2500);
+    let mut asked: Vec<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
+    let (here, nowhere) = (near.local.store.put_bytes(FUNCTION, b"here").unwrap(), FUNCTION.digest(b"nowhere"));
+    asked.insert(1000, nowhere);
+    asked.insert(7, here);
+    assert_eq!(client.find_missing(&asked).await.unwrap(), [nowhere]);
+    assert!(!near.local.store.contains(&blobs[0].0).unwrap(), "asking brings nothing");
+    // It is remembered for a while, whatever happens over there.
+    far.local.store.clear().unwrap();
+    assert_eq!(client.find_missing(&asked).await.unwrap(), [nowhere]);
+    // What was promised and cannot be had is told when it is needed; and from then on it is missing.
+    let action = FUNCTION.digest(b"action");
+    let refused = client.put_action_result(&action, &result_of(blobs[0].0)).await.unwrap_err();
+    assert!(refused.to_string().contains("missing"), "{refused}");
+    assert_eq!(client.find_missing(&[blobs[0].0]).await.unwrap(), [blobs[0].0]);
+
+    // A result of files and a tree whose blobs nobody sent here.
+    let (_, result) = far.local.fill("elsewhere", 1);
+    client.put_action_result(&action, &result).await.unwrap();
+    assert_eq!(client.action_result(&action).await.unwrap(), Some(result));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_hangs_holds_nobody_up_for_long() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("grpc://{}/house", listener.local_addr().unwrap());
+    let (tier, _) = tier(ReapiBackend::new(&target, None).unwrap(), |_| {});
+    let near = Server::start(CacheOptions { backing: Some(Arc::new(tier.clone())), ..CacheOptions::default() });
+    let client = RemoteCache::connect(&near.url("main"), None).await.unwrap();
+    let unknown = FUNCTION.digest(b"unknown");
+    // Far below the patience of the tier; and after three failures it is not asked any more.
+    for _ in 0..3 {
+        assert_eq!(client.find_missing(&[unknown]).await.unwrap(), [unknown]);
+    }
+    assert!(tier.stats().suspended && tier.stats().failures == 3, "{:?}", tier.stats());
+    assert_eq!(client.find_missing(&[unknown]).await.unwrap(), [unknown]);
+    drop(listener);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_and_chunks_are_read_through() {
+    let far = Server::start(CacheOptions::default());
+    let (near, _) = before(&far);
+    let put = |bytes: &[u8]| far.local.store.put_bytes(FUNCTION, bytes).unwrap();
+    // Three levels, two directories on each.
+    let node =
+        |name: &str, digest: &Digest| reapi::DirectoryNode { name: name.into(), digest: Some(digest.to_reapi()) };
+    let mut root = put(&reapi::Directory::default().encode_to_vec());
+    for level in 0..3 {
+        let file = reapi::FileNode {
+            name: format!("f{level}"),
+            digest: Some(put(b"content").to_reapi()),
+            ..Default::default()
+        };
+        let leaf = put(&reapi::Directory { files: vec![file], ..Default::default() }.encode_to_vec());
+        let directories = vec![node("a", &root), node("b", &leaf)];
+        root = put(&reapi::Directory { directories, ..Default::default() }.encode_to_vec());
+    }
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", near.address)).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut cas = ContentAddressableStorageClient::new(channel);
+    let request = reapi::GetTreeRequest { root_digest: Some(root.to_reapi()), ..Default::default() };
+    let mut pages = cas.get_tree(request).await.unwrap().into_inner();
+    let mut count = 0;
+    while let Some(page) = pages.message().await.unwrap() {
+        count += page.directories.len();
+    }
+    assert_eq!(count, 7);
+
+    let blob = noise(3, 3 << 20);
+    let digest = put(&blob);
+    let request = reapi::SplitBlobRequest { blob_digest: Some(digest.to_reapi()), ..Default::default() };
+    let chunks = cas.split_blob(request).await.unwrap().into_inner().chunk_digests;
+    assert!(chunks.len() > 1);
+    // Another blob of chunks that only the house has.
+    let halves = [noise(4, 200_000), noise(5, 1_500_000)];
+    let whole = [halves[0].clone(), halves[1].clone()].concat();
+    let request = reapi::SpliceBlobRequest {
+        blob_digest: Some(FUNCTION.digest(&whole).to_reapi()),
+        chunk_digests: halves.iter().map(|half| put(half).to_reapi()).collect(),
+        ..Default::default()
+    };
+    cas.splice_blob(request).await.unwrap();
+    assert_eq!(near.local.store.read(&FUNCTION.digest(&whole)).unwrap().unwrap(), whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_forgotten_is_not_read_again_until_it_is_written_anew() {
+    let far = Server::start(CacheOptions::default());
+    let (near, tier) = before(&far);
+    let client = RemoteCache::connect(&near.url("main"), None).await.unwrap();
+    let action = FUNCTION.digest(b"action");
+    let put = async |text: &'static [u8]| {
+        let blob = Bytes::from_static(text);
+        client.write(&[(FUNCTION.digest(&blob), blob.clone())]).await.unwrap();
+        client.put_action_result(&action, &result_of(FUNCTION.digest(&blob))).await.unwrap();
+        tier.idle().await;
+    };
+    put(b"poison").await;
+    let key = EntryKey::action("main", &action);
+    near.local.store.remove_action_result(&key.key).unwrap();
+    assert_eq!(tier.forget(&key).await, Removal::Hidden);
+    assert_eq!(client.action_result(&action).await.unwrap(), None);
+    put(b"clean").await;
+    near.local.store.clear().unwrap();
+    assert_eq!(client.action_result(&action).await.unwrap(), Some(result_of(FUNCTION.digest(b"clean"))));
 }

@@ -25,6 +25,11 @@ record! {
         pub client_ca: Option<String>,
         /// Address and port of BitBake's hash equivalence over TCP.
         pub hash_equivalence: Option<String>,
+        /// A larger cache behind the daemon's: `s3://bucket/prefix`, `grpc://host:port[/instance]`, `grpcs://…`.
+        pub backing: Option<String>,
+        /// Whether a result is taken only when its Action and Command are there, as REAPI has it; false by default, since not all clients
+        /// upload them.
+        pub demand_actions: Option<bool>,
         /// Where Remote Asset clients may have the daemon fetch from: `https://host/path/`, `https://*.example.com`, `git://host`. Nowhere
         /// by default; what clients pushed is always there.
         pub origins: Option<Vec<String>>,
@@ -47,6 +52,8 @@ record! {
         pub blob: Option<Size>,
         /// Largest message of a request that is taken as a whole, such as a batch of blobs. 8 MiB by default.
         pub message: Option<Size>,
+        /// All gRPC messages together that are being received or dealt with; further ones wait. 256 MiB by default.
+        pub messages: Option<Size>,
         /// A client that sends nothing for this long in mid-request is dropped. A minute by default.
         pub idle: Option<Seconds>,
         /// Bytes a second that a client must take or send while a request waits for it. 4 KiB by default.
@@ -69,6 +76,10 @@ pub struct DaemonSettings {
     pub client_ca: Option<PathBuf>,
     /// Address of hash equivalence over TCP.
     pub hash_equivalence: Option<String>,
+    /// Address of a larger cache behind the daemon's; an empty one stands for none.
+    pub backing: Option<String>,
+    /// Whether results are taken of known actions alone.
+    pub demand_actions: Option<bool>,
     /// Where assets may be fetched from.
     pub origins: Option<Vec<String>>,
     /// Instances below others, by their first segments: `pr` to `main` lets `pr/…` read from `main` what it has not.
@@ -90,6 +101,8 @@ pub struct LimitSettings {
     pub blob: Option<u64>,
     /// Largest message in bytes.
     pub message: Option<u64>,
+    /// All gRPC messages that are being received or dealt with, in bytes.
+    pub messages: Option<u64>,
     /// Silence in mid-request after which a client is dropped.
     pub idle: Option<Duration>,
     /// Slowest client, in bytes a second.
@@ -108,6 +121,8 @@ impl DaemonSettings {
             tls_key: path(&daemon.tls_key),
             client_ca: path(&daemon.client_ca),
             hash_equivalence: daemon.hash_equivalence.clone(),
+            backing: daemon.backing.clone(),
+            demand_actions: daemon.demand_actions,
             origins: daemon.origins.clone(),
             overlays,
             limits: daemon.limits.as_ref().map(LimitSettings::from_config).unwrap_or_default(),
@@ -124,6 +139,8 @@ impl DaemonSettings {
             tls_key: self.tls_key.or(other.tls_key),
             client_ca: self.client_ca.or(other.client_ca),
             hash_equivalence: self.hash_equivalence.or(other.hash_equivalence),
+            backing: self.backing.or(other.backing),
+            demand_actions: self.demand_actions.or(other.demand_actions),
             origins: self.origins.or(other.origins),
             overlays: self.overlays.or(other.overlays),
             limits: self.limits.or(other.limits),
@@ -149,6 +166,7 @@ impl LimitSettings {
             requests_per_connection: limits.requests_per_connection,
             blob: limits.blob.map(|size| size.0),
             message: limits.message.map(|size| size.0),
+            messages: limits.messages.map(|size| size.0),
             idle: limits.idle.map(|idle| idle.0),
             min_rate: limits.min_rate.map(|size| size.0),
         }
@@ -161,6 +179,7 @@ impl LimitSettings {
             requests_per_connection: self.requests_per_connection.or(other.requests_per_connection),
             blob: self.blob.or(other.blob),
             message: self.message.or(other.message),
+            messages: self.messages.or(other.messages),
             idle: self.idle.or(other.idle),
             min_rate: self.min_rate.or(other.min_rate),
         }

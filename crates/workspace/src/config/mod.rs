@@ -11,7 +11,7 @@ pub use daemon::{DaemonSettings, LimitSettings};
 pub(crate) use file::{ConfigFile, PackageConfig, UserFile};
 pub(crate) use options::{Commands, HooksConfig, SandboxChoice, TaskConfig, TaskOptions};
 pub(crate) use settings::CacheConfig;
-pub use settings::{Overrides, Settings, SettingsOverride};
+pub use settings::{ClientTls, Overrides, Settings, SettingsOverride};
 pub(crate) use units::{Seconds, Size};
 
 use std::path::Path;

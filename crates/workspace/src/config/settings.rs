@@ -1,7 +1,7 @@
 //! Settings: what is about BuildNet rather than about a package.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use buildnet_engine::build::SandboxMode;
 
@@ -23,6 +23,13 @@ record! {
         pub remote_upload: Option<bool>,
         /// Environment variable with the token that it asks for; `BUILDNET_REMOTE_TOKEN` by default.
         pub remote_token_env: Option<String>,
+        /// Authorities, in PEM, that caches over `grpcs://` and `https://` are trusted by, in place of the machine's; `system` for the
+        /// machine's. A relative path starts at this file's directory.
+        pub tls_ca: Option<String>,
+        /// Certificate to show to such caches, in PEM.
+        pub tls_client_cert: Option<String>,
+        /// Private key of that certificate, in PEM.
+        pub tls_client_key: Option<String>,
         /// Instances that read what they have not from another: `pr: main` is for all instances whose names begin with `pr/`, which
         /// never write to `main`. `pr: main` by default; `{}` for none.
         pub overlays: Option<std::collections::BTreeMap<String, String>>,
@@ -42,6 +49,43 @@ pub struct Overrides {
     pub rustup_home: Option<PathBuf>,
 }
 
+/// Whom to trust, and what to show, where other caches speak TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Authorities in PEM; `system`, or none, for those that the machine trusts.
+    pub ca: Option<PathBuf>,
+    /// Our certificate in PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key in PEM.
+    pub key: Option<PathBuf>,
+}
+
+impl ClientTls {
+    /// What `ca` is for the authorities that the machine trusts.
+    pub const SYSTEM: &str = "system";
+
+    /// What `self` leaves open is taken from `other`. Certificate and key come from one source.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let shown = if self.certificate.is_some() || self.key.is_some() {
+            (self.certificate, self.key)
+        } else {
+            (other.certificate, other.key)
+        };
+        Self { ca: self.ca.or(other.ca), certificate: shown.0, key: shown.1 }
+    }
+
+    /// Relative paths start at `directory`.
+    #[must_use]
+    pub(crate) fn anchored(mut self, directory: &Path) -> Self {
+        let paths = [&mut self.ca, &mut self.certificate, &mut self.key];
+        for path in paths.into_iter().flatten().filter(|path| path.as_os_str() != Self::SYSTEM) {
+            *path = directory.join(&path);
+        }
+        self
+    }
+}
+
 /// Settings, each of which may be given or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsOverride {
@@ -55,6 +99,8 @@ pub struct SettingsOverride {
     pub remote_upload: Option<bool>,
     /// Variable with the token of the remote cache.
     pub remote_token_env: Option<String>,
+    /// TLS towards other caches.
+    pub tls: ClientTls,
     /// Commands at once.
     pub jobs: Option<u32>,
     /// Address of the daemon.
@@ -80,6 +126,8 @@ pub struct Settings {
     pub remote_upload: bool,
     /// Variable with the token of the remote cache. `BUILDNET_REMOTE_TOKEN` by default.
     pub remote_token_env: String,
+    /// TLS towards other caches.
+    pub tls: ClientTls,
     /// Commands at once; none: as many as there are cores.
     pub jobs: Option<u32>,
     /// Address of the daemon. `127.0.0.1:9876` by default.
@@ -100,6 +148,7 @@ impl Default for Settings {
             remote_cache: None,
             remote_upload: true,
             remote_token_env: "BUILDNET_REMOTE_TOKEN".into(),
+            tls: ClientTls::default(),
             jobs: None,
             listen: "127.0.0.1:9876".into(),
             daemon: DaemonSettings::default(),
@@ -117,6 +166,7 @@ impl SettingsOverride {
             remote_cache: self.remote_cache.or(other.remote_cache),
             remote_upload: self.remote_upload.or(other.remote_upload),
             remote_token_env: self.remote_token_env.or(other.remote_token_env),
+            tls: self.tls.or(other.tls),
             jobs: self.jobs.or(other.jobs),
             listen: self.listen.or(other.listen),
             daemon: self.daemon.or(other.daemon),
@@ -138,6 +188,13 @@ impl SettingsOverride {
             remote_cache: cache.and_then(|cache| cache.remote.clone()),
             remote_upload: cache.and_then(|cache| cache.remote_upload),
             remote_token_env: cache.and_then(|cache| cache.remote_token_env.clone()),
+            tls: cache
+                .map(|cache| ClientTls {
+                    ca: cache.tls_ca.clone().map(PathBuf::from),
+                    certificate: cache.tls_client_cert.clone().map(PathBuf::from),
+                    key: cache.tls_client_key.clone().map(PathBuf::from),
+                })
+                .unwrap_or_default(),
             jobs,
             listen: daemon.and_then(|daemon| daemon.listen.clone()),
             daemon: DaemonSettings::from_config(daemon, cache.and_then(|cache| cache.overlays.as_ref())),
@@ -157,7 +214,7 @@ impl SettingsOverride {
     }
 
     /// What the environment says: `BUILDNET_CACHE_DIR`, `BUILDNET_CACHE_MAX_SIZE`, `BUILDNET_REMOTE_CACHE`,
-    /// `BUILDNET_REMOTE_UPLOAD`, `BUILDNET_JOBS`, `BUILDNET_LISTEN`, `BUILDNET_KEEP_GOING`, `BUILDNET_SANDBOX`. Empty values count as
+    /// `BUILDNET_REMOTE_UPLOAD`, `BUILDNET_TLS_CA`, `BUILDNET_TLS_CLIENT_CERT`, `BUILDNET_TLS_CLIENT_KEY`, `BUILDNET_JOBS`, `BUILDNET_LISTEN`, `BUILDNET_KEEP_GOING`, `BUILDNET_SANDBOX`. Empty values count as
     /// absent.
     pub(crate) fn from_environment(environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Self {
         let mut get = |name: &str, expected: &str, valid: &dyn Fn(&str) -> bool| {
@@ -183,6 +240,11 @@ impl SettingsOverride {
             remote_upload: get("BUILDNET_REMOTE_UPLOAD", "`true` or `false`", &|value| flag(value).is_some())
                 .and_then(flag),
             remote_token_env: None,
+            tls: ClientTls {
+                ca: get("BUILDNET_TLS_CA", "", &|_| true).map(PathBuf::from),
+                certificate: get("BUILDNET_TLS_CLIENT_CERT", "", &|_| true).map(PathBuf::from),
+                key: get("BUILDNET_TLS_CLIENT_KEY", "", &|_| true).map(PathBuf::from),
+            },
             jobs: get("BUILDNET_JOBS", "whole number", &|value| value.parse::<u32>().is_ok())
                 .and_then(|value| value.parse().ok()),
             listen: get("BUILDNET_LISTEN", "", &|_| true).map(str::to_owned),
@@ -209,6 +271,7 @@ impl Settings {
             remote_cache: given.remote_cache.filter(|address| !address.is_empty()),
             remote_upload: given.remote_upload.unwrap_or(defaults.remote_upload),
             remote_token_env: given.remote_token_env.unwrap_or(defaults.remote_token_env),
+            tls: given.tls,
             jobs: given.jobs.filter(|&jobs| jobs > 0),
             listen: given.listen.unwrap_or(defaults.listen),
             daemon: given.daemon,

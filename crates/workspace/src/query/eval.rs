@@ -1,50 +1,58 @@
-//! From a tree to packages.
+//! From a tree to nodes.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use globset::{Glob, GlobMatcher};
 
-use super::QueryError;
 use super::parse::{Expression, Operator, Place, Word, error};
-use crate::model::{Package, Workspace};
+use super::{QueryError, QueryGraph};
 use crate::{paths, suggest};
 
-const FUNCTIONS: [&str; 6] = ["all", "deps", "rdeps", "allrdeps", "attr", "kind"];
-const ATTRIBUTES: [&str; 8] = ["name", "lang", "language", "path", "kind", "version", "tag", "task"];
+const FUNCTIONS: [&str; 8] = ["all", "deps", "rdeps", "allrdeps", "path", "allpaths", "attr", "kind"];
 
-/// Packages by their number in the workspace's order.
+/// Nodes by their number.
 type Set = BTreeSet<usize>;
 
-struct Evaluator<'w> {
-    query: &'w str,
-    packages: Vec<&'w Package>,
-    /// What each package depends on, and what depends on it.
+struct Evaluator<'g, G> {
+    query: &'g str,
+    graph: &'g G,
+    /// The names of the nodes.
+    names: Vec<String>,
+    by_name: BTreeMap<String, usize>,
+    /// What each node depends on, and what depends on it.
     forward: Vec<Vec<usize>>,
     backward: Vec<Vec<usize>>,
 }
 
-pub(super) fn evaluate(
-    workspace: &Workspace,
+pub(super) fn evaluate<G: QueryGraph>(
+    graph: &G,
     query: &str,
     expression: &Expression,
-) -> Result<Vec<Arc<str>>, QueryError> {
-    let packages: Vec<&Package> = workspace.packages.values().collect();
-    let number = |name: &Arc<str>| packages.binary_search_by(|package| package.name.cmp(name)).ok();
-    let forward: Vec<Vec<usize>> =
-        packages.iter().map(|package| package.dependencies.iter().filter_map(number).collect()).collect();
-    let mut backward = vec![Vec::new(); packages.len()];
+) -> Result<Vec<usize>, QueryError> {
+    let count = graph.len();
+    let names: Vec<String> = (0..count).map(|node| graph.name(node)).collect();
+    let by_name = names.iter().cloned().zip(0..).collect();
+    let forward: Vec<Vec<usize>> = (0..count).map(|node| graph.depends_on(node)).collect();
+    let mut backward = vec![Vec::new(); count];
     for (from, targets) in forward.iter().enumerate() {
         for &target in targets {
             backward[target].push(from);
         }
     }
-    let evaluator = Evaluator { query, packages, forward, backward };
-    let set = evaluator.set(expression)?;
-    Ok(set.into_iter().map(|number| Arc::clone(&evaluator.packages[number].name)).collect())
+    let evaluator = Evaluator { query, graph, names, by_name, forward, backward };
+    // A path is told in its order, if it is all that is asked.
+    if let Expression::Call { function, arguments } = expression
+        && let ("path", [from, to]) = (function.text.as_str(), arguments.as_slice())
+    {
+        return Ok(evaluator.path(&evaluator.set(from)?, &evaluator.set(to)?));
+    }
+    let mut found: Vec<usize> = evaluator.set(expression)?.into_iter().collect();
+    found.sort_by(|a, b| evaluator.names[*a].cmp(&evaluator.names[*b]));
+    Ok(found)
 }
 
-impl Evaluator<'_> {
+impl<G: QueryGraph> Evaluator<'_, G> {
     fn set(&self, expression: &Expression) -> Result<Set, QueryError> {
         match expression {
             Expression::Word(word) => self.named(word),
@@ -65,20 +73,26 @@ impl Evaluator<'_> {
     }
 
     fn named(&self, word: &Word) -> Result<Set, QueryError> {
-        if let Ok(found) = self.packages.binary_search_by(|package| (*package.name).cmp(&word.text)) {
-            return Ok(Set::from([found]));
+        let text = self.graph.plain(&word.text);
+        if let Some(found) = self.by_name.get(text) {
+            return Ok(Set::from([*found]));
         }
-        if !paths::has_wildcard(&word.text) {
-            let mut error = error(self.query, word.place, format!("there is no package `{}`", word.text));
-            error.hint = suggest::hint(&word.text, self.packages.iter().map(|package| &*package.name));
+        let group = self.graph.group(text);
+        if !group.is_empty() {
+            return Ok(group.into_iter().collect());
+        }
+        if !paths::has_wildcard(text) {
+            let mut error = error(self.query, word.place, format!("there is no {} `{text}`", self.graph.noun()));
+            error.hint = suggest::hint(text, self.names.iter().map(String::as_str));
             return Err(error);
         }
-        let glob = self.glob(word)?;
-        Ok(self.filter(|package| glob.is_match(&*package.name)))
+        let glob = Glob::new(text).map_err(|problem| error(self.query, word.place, problem.kind().to_string()))?;
+        let glob = glob.compile_matcher();
+        Ok(self.filter(|node| glob.is_match(&self.names[node])))
     }
 
-    fn filter(&self, keep: impl Fn(&Package) -> bool) -> Set {
-        self.packages.iter().enumerate().filter(|(_, package)| keep(package)).map(|(number, _)| number).collect()
+    fn filter(&self, keep: impl Fn(usize) -> bool) -> Set {
+        (0..self.names.len()).filter(|node| keep(*node)).collect()
     }
 
     fn glob(&self, word: &Word) -> Result<GlobMatcher, QueryError> {
@@ -90,7 +104,7 @@ impl Evaluator<'_> {
     fn call(&self, function: &Word, arguments: &[Expression]) -> Result<Set, QueryError> {
         let everywhere = |_: &usize| true;
         match (function.text.as_str(), arguments) {
-            ("all", []) => Ok((0..self.packages.len()).collect()),
+            ("all", []) => Ok((0..self.names.len()).collect()),
             ("deps", [set]) => Ok(reach(&self.forward, self.set(set)?, None, everywhere)),
             ("deps", [set, depth]) => Ok(reach(&self.forward, self.set(set)?, Some(self.depth(depth)?), everywhere)),
             ("rdeps" | "allrdeps", [set]) => Ok(reach(&self.backward, self.set(set)?, None, everywhere)),
@@ -104,10 +118,16 @@ impl Evaluator<'_> {
                 set.retain(|number| universe.contains(number));
                 Ok(reach(&self.backward, set, depth, |number| universe.contains(number)))
             }
+            ("path", [from, to]) => Ok(self.path(&self.set(from)?, &self.set(to)?).into_iter().collect()),
+            ("allpaths", [from, to]) => {
+                let below = reach(&self.forward, self.set(from)?, None, everywhere);
+                let to = self.set(to)?.intersection(&below).copied().collect();
+                Ok(reach(&self.backward, to, None, |node| below.contains(node)))
+            }
             ("attr", [name, value]) => self.attribute(self.word(name)?, self.word(value)?),
             ("kind", [value]) => {
                 let glob = self.glob(self.word(value)?)?;
-                Ok(self.filter(|package| glob.is_match(package.kind.name())))
+                Ok(self.filter(|node| self.graph.attribute(node, "kind").iter().any(|kind| glob.is_match(kind))))
             }
             (name, _) if FUNCTIONS.contains(&name) => {
                 let usage = match name {
@@ -115,6 +135,8 @@ impl Evaluator<'_> {
                     "deps" => "deps(x) or deps(x, depth)",
                     "rdeps" => "rdeps(x), rdeps(x, depth), rdeps(universe, x) or rdeps(universe, x, depth)",
                     "allrdeps" => "allrdeps(x) or allrdeps(x, depth)",
+                    "path" => "path(from, to)",
+                    "allpaths" => "allpaths(from, to)",
                     "attr" => "attr(name, value)",
                     _ => "kind(name)",
                 };
@@ -131,23 +153,36 @@ impl Evaluator<'_> {
         }
     }
 
+    /// A shortest way from one of the first nodes to one of the second; nothing where there is none.
+    fn path(&self, from: &Set, to: &Set) -> Vec<usize> {
+        let mut before: BTreeMap<usize, Option<usize>> = from.iter().map(|node| (*node, None)).collect();
+        let mut waiting: VecDeque<usize> = from.iter().copied().collect();
+        while let Some(node) = waiting.pop_front() {
+            if to.contains(&node) {
+                let mut way: Vec<usize> = std::iter::successors(Some(node), |node| before[node]).collect();
+                way.reverse();
+                return way;
+            }
+            for &next in &self.forward[node] {
+                if let Entry::Vacant(place) = before.entry(next) {
+                    place.insert(Some(node));
+                    waiting.push_back(next);
+                }
+            }
+        }
+        Vec::new()
+    }
+
     fn attribute(&self, name: &Word, value: &Word) -> Result<Set, QueryError> {
         let glob = self.glob(value)?;
-        let is = |text: &str| glob.is_match(text);
-        Ok(match name.text.as_str() {
-            "name" => self.filter(|package| is(&package.name)),
-            "lang" | "language" => self.filter(|package| package.language.as_deref().is_some_and(is)),
-            "path" => self.filter(|package| is(&package.directory)),
-            "kind" => self.filter(|package| is(package.kind.name())),
-            "version" => self.filter(|package| package.version.as_deref().is_some_and(is)),
-            "tag" => self.filter(|package| package.tags.iter().any(|tag| is(tag))),
-            "task" => self.filter(|package| package.tasks.keys().any(|task| is(task))),
-            other => {
-                let mut error = error(self.query, name.place, format!("packages have no attribute `{other}`"));
-                error.hint = suggest::hint(other, ATTRIBUTES);
-                return Err(error);
-            }
-        })
+        let attributes = self.graph.attributes();
+        if !attributes.contains(&name.text.as_str()) {
+            let message = format!("a {} has no attribute `{}`", self.graph.noun(), name.text);
+            let mut error = error(self.query, name.place, message);
+            error.hint = suggest::hint(&name.text, attributes.iter().copied());
+            return Err(error);
+        }
+        Ok(self.filter(|node| self.graph.attribute(node, &name.text).iter().any(|value| glob.is_match(value))))
     }
 
     fn word<'e>(&self, expression: &'e Expression) -> Result<&'e Word, QueryError> {

@@ -40,6 +40,28 @@ pub(super) enum Expression {
     },
 }
 
+impl Expression {
+    /// Collects the words that name nodes: not depths, attributes and kinds.
+    pub(super) fn names<'e>(&'e self, names: &mut Vec<&'e str>) {
+        match self {
+            Self::Word(word) if word.text.parse::<usize>().is_err() => names.push(&word.text),
+            Self::Word(_) => {}
+            Self::Call { function, .. } if matches!(function.text.as_str(), "attr" | "kind") => {}
+            Self::Call { arguments, .. } => {
+                for argument in arguments {
+                    argument.names(names);
+                }
+            }
+            Self::Chain { first, rest } => {
+                first.names(names);
+                for (_, expression) in rest {
+                    expression.names(names);
+                }
+            }
+        }
+    }
+}
+
 /// Deepest nesting of parentheses.
 const MAX_DEPTH: usize = 64;
 /// Longest query, in bytes.
@@ -139,7 +161,7 @@ impl Parser<'_> {
     fn term(&mut self, depth: usize) -> Result<Expression, QueryError> {
         let end = Place { start: self.query.len(), length: 0 };
         let Some((token, word)) = self.tokens.get(self.next).cloned() else {
-            return Err(error(self.query, end, "expected a package or a function, found the end"));
+            return Err(error(self.query, end, "expected a name or a function, found the end"));
         };
         if depth > MAX_DEPTH {
             return Err(error(self.query, word.place, format!("nested deeper than {MAX_DEPTH}")));
@@ -167,7 +189,7 @@ impl Parser<'_> {
             }
             Token::Word { .. } => Ok(Expression::Word(word)),
             Token::Close | Token::Comma => {
-                Err(error(self.query, word.place, format!("expected a package or a function, found `{}`", word.text)))
+                Err(error(self.query, word.place, format!("expected a name or a function, found `{}`", word.text)))
             }
         }
     }

@@ -6,8 +6,9 @@ mod graph;
 mod layers;
 mod lint;
 mod parse;
-mod place;
+pub(crate) mod place;
 mod providers;
+pub(crate) mod query;
 mod recipes;
 mod sigs;
 mod why;
@@ -55,6 +56,6 @@ pub(crate) fn run(args: BitbakeArgs, context: &Context) -> Result<ExitCode, Erro
         BitbakeCommand::Layers(_) => layers::run(&place, context),
         BitbakeCommand::Recipes(_) => recipes::run(&place, context),
         BitbakeCommand::Providers(args) => providers::run(&args, &place, context),
-        BitbakeCommand::Lint(_) => lint::run(&place, context),
+        BitbakeCommand::Lint(args) => lint::run(&args, &place, context),
     }
 }

@@ -1,7 +1,9 @@
 //! Where the metadata is, and what goes wrong with it.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use buildnet_daemon::client::{ClientError, Daemon};
 use buildnet_daemon::service::BitbakeRequest;
 use clap::Args;
 
+use super::front::as_bitbake;
 use crate::context::{Context, environment};
 use crate::output::{FAILED, print};
 use crate::terminal::messages::Verbosity;
@@ -59,6 +62,7 @@ impl PlaceArgs {
             cache: !self.no_cache,
             machine: context.json,
             daemon: (context.use_daemon && !self.no_cache).then(|| context.daemon.clone()),
+            told: Rc::default(),
         }
     }
 }
@@ -101,6 +105,15 @@ pub(crate) struct Place {
     pub(crate) machine: bool,
     /// The daemon to ask first, if any.
     pub(crate) daemon: Option<Daemon>,
+    /// How many warnings and errors were told.
+    pub(crate) told: Rc<Told>,
+}
+
+/// Counts of what was told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) warnings: Cell<usize>,
+    pub(crate) errors: Cell<usize>,
 }
 
 /// An error that has been told, or one that has not.
@@ -263,8 +276,34 @@ impl Place {
             (Severity::Note, false) => "note",
         };
         // What metadata says must not move the cursor.
-        let text: Vec<String> = finding.to_string().lines().map(|line| clean(line, false)).collect();
-        eprintln!("{word}: {}", text.join("\n"));
+        let text = finding.to_string();
+        let text = if self.bitbake { as_bitbake(&text) } else { text };
+        let text: Vec<String> = text.lines().map(|line| clean(line, false)).collect();
+        self.say(finding.severity, &format!("{word}: {}", text.join("\n")));
+    }
+
+    /// Something that BitBake's users are told.
+    pub(crate) fn note(&self, text: &str) {
+        if !matches!(self.verbosity, Verbosity::Quiet) {
+            self.say(Severity::Note, &format!("NOTE: {text}"));
+        }
+    }
+
+    /// Writes a message. BitBake's errors go to standard error, and all else to standard output.
+    pub(crate) fn say(&self, severity: Severity, text: &str) {
+        let uncounted = Cell::new(0);
+        let count = match severity {
+            Severity::Error => &self.told.errors,
+            Severity::Warning => &self.told.warnings,
+            Severity::Note => &uncounted,
+        };
+        count.set(count.get() + 1);
+        if self.bitbake && severity != Severity::Error {
+            // A reader that has gone away needs no more of it.
+            let _ = print(&format!("{text}\n"));
+        } else {
+            eprintln!("{text}");
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &SigsArgs, place: &Place, context: &Context) -> Result<E
         let mut planned = place.plan(&bench, &Wants::targets(&args.targets, true))?;
         let hashed = place.hashes(&bench, &mut planned)?;
         let written = bench.write_signatures(&planned, &hashed).map_err(|error| place.failed(&error))?;
-        print(&format!("signature data of {written} tasks written\n"))?;
+        print(&format!("signature data of {} tasks written\n", written.files))?;
         if let Some(path) = &args.jsonl {
             let rows = hashed.iter().flat_map(|task| [task_row(task).to_string(), "\n".to_owned()]).collect();
             show(&Answer { rows: Some(rows), ..Answer::default() }, Some(path), context)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use buildnet_bitbake::signature::differences;
-use buildnet_bitbake::workbench::{read_signature, signature_of};
+use buildnet_bitbake::workbench::{newest_signature, read_signature, signature_of};
 use buildnet_daemon::ErrorReport;
 use clap::Args;
 
@@ -53,9 +53,9 @@ fn explain(args: &WhyArgs, place: &Place) -> Result<ExitCode, Stop> {
         .ok_or_else(|| ErrorReport::internal(format!("{} was not signed", args.task)))?;
     let stamp = Path::new(&recipe.stamp);
     let path = match &args.against {
-        Some(path) if path.is_dir() => newest(path, stamp, node.task.as_str(), true),
+        Some(path) if path.is_dir() => newest_signature(path, stamp, node.task.as_str(), true, None),
         Some(path) => Some(path.clone()),
-        None => newest(stamp.parent().unwrap_or(stamp), stamp, node.task.as_str(), false),
+        None => newest_signature(stamp.parent().unwrap_or(stamp), stamp, node.task.as_str(), false, None),
     };
     let Some(path) = path else {
         let at = args.against.as_deref().unwrap_or(stamp);
@@ -78,30 +78,4 @@ fn explain(args: &WhyArgs, place: &Place) -> Result<ExitCode, Stop> {
     }
     print(&out)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The newest signature data of a task: beside the stamp, or anywhere below a directory of stamps.
-fn newest(directory: &Path, stamp: &Path, task: &str, below: bool) -> Option<PathBuf> {
-    let base = stamp.file_name()?.to_str()?;
-    // <stamps>/<architecture>/<name>/<version>: below a directory, the recipe's name must be right, too.
-    let name = stamp.parent()?.file_name()?;
-    let prefixes = [format!("{base}.{task}.sigdata."), format!("{base}.{task}.siginfo.")];
-    let mut waiting = vec![directory.to_owned()];
-    let mut best: Option<(std::time::SystemTime, PathBuf)> = None;
-    while let Some(directory) = waiting.pop() {
-        for entry in std::fs::read_dir(&directory).ok()?.flatten() {
-            let (path, own) = (entry.path(), entry.file_name());
-            let Ok(metadata) = entry.metadata() else { continue };
-            let fits = own.to_str().is_some_and(|own| prefixes.iter().any(|prefix| own.starts_with(prefix.as_str())));
-            if metadata.is_dir() {
-                waiting.extend(below.then_some(path));
-            } else if fits && directory.file_name() == Some(name) {
-                let time = metadata.modified().unwrap_or(std::time::UNIX_EPOCH);
-                if best.as_ref().is_none_or(|(known, _)| time > *known) {
-                    best = Some((time, path));
-                }
-            }
-        }
-    }
-    best.map(|(_, path)| path)
 }

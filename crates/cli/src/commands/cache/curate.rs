@@ -60,6 +60,9 @@ struct Purged {
     count: u64,
     entries: Vec<Entry>,
     dry_run: bool,
+    hidden: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    behind: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,7 +120,15 @@ pub(super) fn purge(args: &PurgeArgs, context: &Context) -> Result<ExitCode, Err
         text += &format!("  and {more} more\n");
     }
     let did = if purged.dry_run { "Would forget" } else { "Forgot" };
-    print(&format!("{text}{did} {} of {}.\n", count(purged.count, "result"), args.by_writer))?;
+    text += &format!("{did} {} of {}.\n", count(purged.count, "result"), args.by_writer);
+    if let Some(behind) = &purged.behind {
+        let (hidden, behind) = (count(purged.hidden, "result"), clean(behind, false));
+        text += &format!(
+            "{behind} cannot be told to forget, or not now: {hidden} may still be there. They are not read from there any\n\
+             more until they are written anew; others who use it must purge it too, with `buildnet cache purge` where it runs.\n"
+        );
+    }
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ use super::{parse_age, parse_size};
 use crate::context::{Context, environment};
 use crate::output::{print, print_json};
 use crate::terminal::text::{bytes, count};
+use crate::workspace;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct SweepArgs {
@@ -30,7 +31,8 @@ pub(super) struct SweepArgs {
 
 pub(super) fn run(args: &SweepArgs, context: &Context) -> Result<ExitCode, ErrorReport> {
     // No token is asked for: buckets have keys.
-    let credentials = Credentials::from_environment(&environment(), "");
+    let tls = workspace::client_tls(context, &workspace::settings(context)?)?;
+    let credentials = Credentials::from_environment(&environment(), "").with_tls(tls);
     let location = S3Location::parse(&args.bucket, &credentials).map_err(|error| ErrorReport::of(&error))?;
     let backend = S3Backend::new(location, &credentials).map_err(|error| ErrorReport::of(&error))?;
     let sweep = Sweep { max_age: args.max_age, max_bytes: args.max_size, dry_run: args.dry_run };

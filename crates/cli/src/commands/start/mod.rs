@@ -93,6 +93,12 @@ fn in_background(serving: &ServingArgs, listen: SocketAddr, context: &Context) -
         listen.to_string().into(),
     ]
     .into();
+    let tls = &context.client_tls;
+    let tls =
+        [("--tls-ca", &tls.ca), ("--tls-client-cert", &tls.certificate), ("--tls-client-key", &tls.key)].into_iter();
+    for (flag, path) in tls {
+        arguments.extend(path.iter().flat_map(|path| [flag.into(), path.clone().into_os_string()]));
+    }
     arguments.extend(serving.arguments()?);
     let log = context.daemon_dir().join(format!("{}.log", listen.port()));
     let health = detach(&program, &arguments, &log, &daemon).map_err(|error| ErrorReport::of(&error))?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use buildnet_daemon::ErrorReport;
 use buildnet_daemon::server::{AccessOptions, ConnectionOptions, Tls, TlsFiles};
 use buildnet_reapi::namespace::{self, Overlay};
-use buildnet_reapi::{CacheOptions, Limits, OriginRule, Origins, Role};
+use buildnet_reapi::{CacheOptions, Limits, OriginRule, Origins, Role, TlsOptions};
 use buildnet_workspace::{DaemonSettings, LimitSettings};
 use clap::{Args, ValueEnum};
 
@@ -61,7 +61,10 @@ pub(super) struct Serving {
     pub(super) overlays: Vec<Overlay>,
     pub(super) origins: Origins,
     pub(super) hash_equivalence: Option<SocketAddr>,
-    pub(super) backing: Option<String>,
+    /// Whether results are taken of known actions alone.
+    pub(super) demand_actions: bool,
+    /// Address of the cache behind, and TLS towards it.
+    pub(super) backing: Option<(String, TlsOptions)>,
 }
 
 impl ServingArgs {
@@ -101,8 +104,10 @@ impl ServingArgs {
             tls_key: self.tls_key.clone(),
             client_ca: self.client_ca.clone(),
             hash_equivalence: self.hash_equivalence.map(|address| address.to_string()),
+            backing: self.backing.clone(),
             ..DaemonSettings::default()
         };
+        let client_tls = crate::workspace::client_tls(context, &settings)?;
         let listen = match self.listen.or(context.chosen_address) {
             Some(listen) => listen,
             None => address_of("daemon.listen", &settings.listen)?,
@@ -130,8 +135,20 @@ impl ServingArgs {
             }
         };
         let origins = origins(daemon.origins.unwrap_or_default())?;
-        let backing = self.backing.clone().filter(|address| !address.is_empty());
-        Ok(Serving { listen, access, connections, limits, overlays, origins, hash_equivalence, backing })
+        let backing = daemon.backing.filter(|address| !address.is_empty());
+        let backing = backing.map(|address| (address, client_tls));
+        let demand_actions = daemon.demand_actions.unwrap_or_default();
+        Ok(Serving {
+            listen,
+            access,
+            connections,
+            limits,
+            overlays,
+            origins,
+            hash_equivalence,
+            demand_actions,
+            backing,
+        })
     }
 }
 
@@ -195,6 +212,12 @@ fn limits(settings: &LimitSettings, connections: &mut ConnectionOptions) -> Resu
             return Err(ErrorReport::user("daemon.limits.message must be between 4 MiB and 256 MiB"));
         }
         limits.max_message_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = settings.messages {
+        if bytes < limits.max_message_bytes as u64 {
+            return Err(ErrorReport::user("daemon.limits.messages is less than one message may take"));
+        }
+        limits.max_receiving_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
     if let Some(idle) = settings.idle {
         limits.idle = idle;

@@ -51,16 +51,25 @@ pub(super) async fn until_stopped(
     };
     let equivalence_address = equivalence.as_ref().and_then(|listener| listener.local_addr().ok());
     let (cache_dir, environment) = (context.cache_dir.clone(), environment());
-    let backing = serving.backing.as_deref().map(|address| backing(address, &environment)).transpose()?;
+    let backing =
+        serving.backing.as_ref().map(|(address, tls)| backing(address, tls.clone(), &environment)).transpose()?;
     let workbench = LocalWorkbench::new(LocalOptions { cache_dir, watch: true, environment });
     let options = ServiceOptions { event_capacity: EVENTS, default_workspace: Some(context.directory.clone()) };
     let service = Service::new(workbench, options);
     let stop = CancellationToken::new();
     let app = App::new(service.clone(), access.clone().at(address), stop.clone());
-    let Serving { connections, limits, overlays, origins, .. } = serving;
+    let Serving { connections, limits, overlays, origins, demand_actions, .. } = serving;
     let caches = caches(
         &app,
-        CacheServing { limits, overlays, origins, hash_equivalence: equivalence, backing: backing.clone() },
+        CacheServing {
+            limits,
+            overlays,
+            origins,
+            hash_equivalence: equivalence,
+            vanished: connections.vanished,
+            demand_actions,
+            backing: backing.clone(),
+        },
     )?;
     tokio::spawn(app.metrics().clone().follow(service.bus().clone()));
     tokio::spawn(refresh(access.clone(), connections.tls.clone(), service.bus().clone()));

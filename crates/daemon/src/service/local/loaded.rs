@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use buildnet_engine::build::Plan;
-use buildnet_workspace::{Overrides, Request, SettingsOverride, Workspace};
+use buildnet_workspace::{ClientTls, Overrides, Request, SettingsOverride, Workspace};
 
 use crate::error::ErrorReport;
 use crate::service::BuildRequest;
@@ -60,6 +60,11 @@ pub(super) fn flags_of(request: &BuildRequest) -> SettingsOverride {
         cache_dir: request.cache_dir.as_deref().map(PathBuf::from),
         remote_cache: request.remote_cache.clone(),
         remote_upload: request.remote_upload,
+        tls: ClientTls {
+            ca: request.tls_ca.as_deref().map(PathBuf::from),
+            certificate: request.tls_client_cert.as_deref().map(PathBuf::from),
+            key: request.tls_client_key.as_deref().map(PathBuf::from),
+        },
         ..SettingsOverride::default()
     }
 }

@@ -15,7 +15,7 @@ use buildnet_cas::{Store, StoreOptions};
 use buildnet_engine::build::Plan;
 use buildnet_event::{BuildId, BuildOutcome, Bus};
 use buildnet_history::HistoryStore;
-use buildnet_workspace::{Settings, SettingsOverride, Workspace, find_root};
+use buildnet_workspace::{Settings, SettingsOverride, Workspace, find_root, load_settings};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,8 @@ use super::workbench::{Job, Workbench};
 use crate::error::ErrorReport;
 
 pub use self::loaded::overrides;
-pub use self::opened::{history_path, open_history};
+pub use self::opened::{history_path, open_history, read_history};
+pub use self::remote::tls_options;
 
 /// How a workbench is set up.
 #[derive(Clone, Debug)]
@@ -135,7 +136,12 @@ impl Workbench for LocalWorkbench {
 
     fn store(&self, root: Option<&Path>) -> Result<Store, ErrorReport> {
         let settings = match root {
-            Some(root) => self.workspace(root)?.settings.clone(),
+            // Where the cache is does not depend on packages: there need be none, and they need not be right.
+            Some(root) => {
+                let (overrides, user_config) = overrides(&self.options.environment, None);
+                let settings = load_settings(Some(root), user_config.as_deref(), &overrides);
+                settings.map_err(|errors| ErrorReport::of(&errors))?
+            }
             None => Settings::default(),
         };
         self.store_in(&self.cache_dir(&settings), settings.cache_max_size)
@@ -146,7 +152,11 @@ impl Workbench for LocalWorkbench {
     }
 
     fn history(&self, root: &Path) -> Result<Arc<dyn HistoryStore>, ErrorReport> {
-        self.opened(root).history()
+        // Asked by those who read; builds tell why they are not kept.
+        match self.opened(root).history() {
+            Err(_) if history_path(root).exists() => Ok(Arc::new(read_history(root)?)),
+            history => history,
+        }
     }
 
     fn changed<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<(), ErrorReport>> {

@@ -36,6 +36,11 @@ pub fn open_history(root: &Path) -> Result<SqliteHistory, ErrorReport> {
     SqliteHistory::open(&history_path(root)).map_err(|error| ErrorReport::of(&error))
 }
 
+/// Opens a workspace's history for those who only read it, also where it cannot be written.
+pub fn read_history(root: &Path) -> Result<SqliteHistory, ErrorReport> {
+    SqliteHistory::open_to_read(&history_path(root)).map_err(|error| ErrorReport::of(&error))
+}
+
 /// One workspace: its configuration, its engine, its history, its watches.
 pub(super) struct Opened {
     root: PathBuf,

@@ -9,9 +9,9 @@ use buildnet_cas::Store;
 use buildnet_digest::{Digest, reapi};
 use buildnet_engine::build::{Pending, RemoteCache};
 use buildnet_event::{BuildId, Bus, EventKind, Level};
-use buildnet_reapi::{Backing, EntryKey};
+use buildnet_reapi::{Backing, EntryKey, TlsOptions};
 use buildnet_tiers::{Credentials, Tier, TierOptions, Trouble};
-use buildnet_workspace::Settings;
+use buildnet_workspace::{ClientTls, Settings};
 
 use crate::error::ErrorReport;
 
@@ -38,6 +38,24 @@ impl RemoteCache for Remote {
     }
 }
 
+/// What settings say of TLS towards other caches.
+///
+/// # Errors
+/// A certificate without its key, or a key without its certificate.
+pub fn tls_options(settings: &ClientTls) -> Result<TlsOptions, ErrorReport> {
+    let identity = match (&settings.certificate, &settings.key) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        _ => {
+            return Err(ErrorReport::user("TLS needs a client's certificate and its key").with_hint(
+                "Give both --tls-client-cert and --tls-client-key, or cache.tls_client_cert and cache.tls_client_key.",
+            ));
+        }
+    };
+    let ca = settings.ca.clone().filter(|ca| ca.as_os_str() != ClientTls::SYSTEM);
+    Ok(TlsOptions { ca, identity, server_name: None })
+}
+
 /// The remote cache that the settings name. It is connected to when a task is not in the local cache. What goes wrong with it is told
 /// once, as a warning of the build. Needs a tokio runtime.
 pub(super) fn open(
@@ -48,6 +66,7 @@ pub(super) fn open(
 ) -> Result<Option<Arc<dyn RemoteCache>>, ErrorReport> {
     let Some(address) = &settings.remote_cache else { return Ok(None) };
     let credentials = Credentials::from_environment(environment, &settings.remote_token_env);
+    let credentials = credentials.with_tls(tls_options(&settings.tls)?);
     let backend = buildnet_tiers::open(address, &credentials).map_err(|error| ErrorReport::of(&error))?;
     let options = TierOptions {
         // A build waits for each of these.

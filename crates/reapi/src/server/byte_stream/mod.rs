@@ -2,8 +2,11 @@
 
 mod pieces;
 pub(super) mod read;
+mod request;
 mod upload;
-mod write;
+pub(super) mod write;
+
+use std::sync::Arc;
 
 use bazel_remote_apis::google::bytestream::byte_stream_server::ByteStream;
 use bazel_remote_apis::google::bytestream::{
@@ -20,14 +23,16 @@ use crate::resource::Resource;
 use crate::service::CacheService;
 use crate::status::from_cache;
 
+/// The service. Clones share the uploads.
+#[derive(Clone)]
 pub(super) struct Streams {
     service: CacheService,
-    uploads: Uploads,
+    uploads: Arc<Uploads>,
 }
 
 impl Streams {
     pub(super) fn new(service: CacheService) -> Self {
-        let uploads = Uploads::new(service.limits());
+        let uploads = Arc::new(Uploads::new(service.limits()));
         Self { service, uploads }
     }
 }
@@ -41,10 +46,9 @@ impl ByteStream for Streams {
         Err(Status::unimplemented("reads are served elsewhere"))
     }
 
-    async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
-        let mut call = Call::open(&self.service, "write", &request);
-        let result = write::write(&mut call, &self.uploads, request.into_inner()).await;
-        call.close(result.map(|committed_size| WriteResponse { committed_size }))
+    async fn write(&self, _: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
+        // The route of `write::serve` goes before this service's.
+        Err(Status::unimplemented("writes are served elsewhere"))
     }
 
     async fn query_write_status(

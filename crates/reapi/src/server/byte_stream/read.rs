@@ -27,7 +27,7 @@ const MAX_REQUEST: usize = 16 << 10;
 
 /// The method `Read`.
 pub(in crate::server) async fn serve(State(service): State<CacheService>, request: Request) -> Response {
-    let request = match plain::receive(&service, request, MAX_REQUEST).await {
+    let request = match plain::receive(request, MAX_REQUEST).await {
         Ok(request) => request,
         Err(status) => return status.into_http(),
     };

@@ -1,14 +1,19 @@
-//! Taking a blob in pieces.
+//! Taking a blob in pieces. Not through tonic, which would copy the content twice.
 
-use bazel_remote_apis::google::bytestream::WriteRequest;
-use bytes::Bytes;
-use futures::StreamExt;
-use tonic::{Status, Streaming};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bazel_remote_apis::google::bytestream::WriteResponse;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
 
+use super::super::messages::{Messages, Parts};
+use super::super::plain::{self, Unary};
+use super::request::WriteRequest;
 use super::upload::{Upload, Uploads, write_error};
-use super::{Call, whole};
+use super::{Call, Streams, whole};
 use crate::access::{Identity, Role};
 use crate::compress::Compressor;
+use crate::frame;
 use crate::metrics::Outcome;
 use crate::resource::Resource;
 use crate::status::{from_cache, from_cas};
@@ -16,13 +21,20 @@ use crate::status::{from_cache, from_cas};
 /// Every so many messages, look whether somebody else has finished the same blob.
 const LOOK_EVERY: u32 = 32;
 
+/// The method `Write`.
+pub(in crate::server) async fn serve(State(streams): State<Streams>, request: Request) -> Response {
+    let Streams { service, uploads } = &streams;
+    let (head, body) = request.into_parts();
+    let requests = Messages::new(body, service.limits().max_message_bytes);
+    let request = tonic::Request::from_parts(MetadataMap::from_headers(head.headers), head.extensions, ());
+    let mut call = Call::open(service, "write", &request);
+    let result = write(&mut call, uploads, requests).await;
+    plain::respond(call.close(result.map(|committed_size| Unary::new(frame::whole(&WriteResponse { committed_size })))))
+}
+
 /// Returns the committed size.
-pub(super) async fn write(
-    call: &mut Call,
-    uploads: &Uploads,
-    mut requests: Streaming<WriteRequest>,
-) -> Result<i64, Status> {
-    let first = next(call, &mut requests).await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+async fn write(call: &mut Call, uploads: &Uploads, mut requests: Messages) -> Result<i64, Status> {
+    let first = next(&mut requests).await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
     let name = first.resource_name.clone();
     call.check_name(&name)?;
     let resource = Resource::write(&name)?;
@@ -39,10 +51,13 @@ pub(super) async fn write(
         && first.data.len() as u64 == digest.size();
     if whole_at_once {
         call.received = first.data.len() as u64;
-        let data = Bytes::from(first.data);
-        let stored = call.service().put_blobs(vec![(digest, data)]).await.map_err(|error| from_cache(&error))?;
+        let stored = call
+            .service()
+            .put_blobs(vec![(digest, first.data.into_bytes())])
+            .await
+            .map_err(|error| from_cache(&error))?;
         stored.into_iter().collect::<Result<(), _>>().map_err(|error| from_cas(&error))?;
-        after_finish(call, &mut requests, &name).await?;
+        after_finish(&mut requests, &name).await?;
         return Ok(whole(&resource));
     }
     if exists(call, &resource).await? {
@@ -100,7 +115,7 @@ impl Drop for Feed<'_> {
 }
 
 impl Feed<'_> {
-    async fn run(&mut self, first: WriteRequest, requests: &mut Streaming<WriteRequest>) -> Result<i64, Status> {
+    async fn run(&mut self, first: WriteRequest, requests: &mut Messages) -> Result<i64, Status> {
         let mut request = first;
         let mut count = 0_u32;
         loop {
@@ -108,7 +123,7 @@ impl Feed<'_> {
             let finish = request.finish_write;
             self.feed(request.data).await?;
             if finish {
-                after_finish(self.call, requests, &self.name).await?;
+                after_finish(requests, &self.name).await?;
                 return self.finish().await;
             }
             count += 1;
@@ -116,7 +131,7 @@ impl Feed<'_> {
                 self.upload = None;
                 return Ok(whole(&self.resource));
             }
-            match next(self.call, requests).await? {
+            match next(requests).await? {
                 Some(next) => request = next,
                 // Half-closed without `finish_write`: the rest may come later.
                 None => return self.pause(),
@@ -138,10 +153,11 @@ impl Feed<'_> {
         Err(Status::invalid_argument(wrong))
     }
 
-    async fn feed(&mut self, data: Vec<u8>) -> Result<(), Status> {
+    async fn feed(&mut self, data: Parts) -> Result<(), Status> {
         self.call.received += data.len() as u64;
         let Some(mut upload) = self.upload.take() else { return Err(Status::internal("the upload is gone")) };
-        let fed = self.call.service().run(move |_| upload.take(&data).map(|()| upload)).await;
+        let fed =
+            self.call.service().run(move |_| data.iter().try_for_each(|part| upload.take(part)).map(|()| upload)).await;
         self.upload = Some(fed.map_err(|error| from_cache(&error))?);
         Ok(())
     }
@@ -162,8 +178,8 @@ impl Feed<'_> {
 }
 
 /// Nothing may follow `finish_write`.
-async fn after_finish(call: &Call, requests: &mut Streaming<WriteRequest>, name: &str) -> Result<(), Status> {
-    match next(call, requests).await? {
+async fn after_finish(requests: &mut Messages, name: &str) -> Result<(), Status> {
+    match next(requests).await? {
         Some(_) => Err(Status::invalid_argument(format!("more came after finish_write of `{}`", name.escape_debug()))),
         None => Ok(()),
     }
@@ -175,9 +191,10 @@ async fn exists(call: &Call, resource: &Resource) -> Result<bool, Status> {
     there.map_err(|error| from_cache(&error))
 }
 
-async fn next(call: &Call, requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequest>, Status> {
-    let next = tokio::time::timeout(call.service().limits().idle, requests.next()).await;
-    next.map_err(|_| Status::deadline_exceeded("nothing came for too long"))?.transpose()
+async fn next(requests: &mut Messages) -> Result<Option<WriteRequest>, Status> {
+    let Some(message) = requests.next().await? else { return Ok(None) };
+    let request = WriteRequest::parse(message);
+    request.map(Some).map_err(|error| Status::internal(format!("failed to decode Protobuf message: {error}")))
 }
 
 fn signed(bytes: u64) -> i64 {
