@@ -30,6 +30,12 @@ impl FreshRecords {
         self.resolve(self.with_hash(hash).filter_map(move |packed| packed.blob_of(function, &hash)))
     }
 
+    /// All records, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Arc<Segment>, Packed)> {
+        let segment = |packed: &Packed| self.segments.get(packed.segment() as usize)?.as_ref();
+        self.table.iter().filter_map(move |packed| Some((segment(packed)?, *packed)))
+    }
+
     fn with_hash(&self, hash: [u8; HASH]) -> impl Iterator<Item = &Packed> {
         self.table.iter_hash(packed::spread(packed::start(&hash)))
     }

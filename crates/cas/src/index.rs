@@ -76,6 +76,20 @@ impl View {
         live.map(|(_, entry)| entry.key.size).collect()
     }
 
+    /// The records of action results, in order of hash.
+    pub(crate) fn actions(&self) -> Vec<(Arc<Segment>, Packed)> {
+        let tables = self.tables.iter().flat_map(|covered| {
+            let entries = covered.table.all();
+            entries.filter_map(|packed| Some((covered.segments.get(packed.segment() as usize)?.as_ref()?, packed)))
+        });
+        let live =
+            |(segment, packed): &(&Arc<Segment>, Packed)| packed.is_action() && segment.used(packed.ordinal()) != DEAD;
+        let all = self.fresh.all().chain(tables).filter(live);
+        let mut actions: Vec<_> = all.map(|(segment, packed)| (Arc::clone(segment), packed)).collect();
+        actions.sort_unstable_by_key(|(_, packed)| *packed.start());
+        actions
+    }
+
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.segments.values()
     }
@@ -317,7 +331,13 @@ impl Index {
         segment.own.store(true, Ordering::Release);
         let trust = segment.sidecar_trust(disk);
         segment.create_sidecar(disk)?;
-        let mut entries = if trust == Trust::None { Vec::new() } else { segment.read_new(disk)? };
+        let mut entries = Vec::new();
+        if trust == Trust::None {
+            // It may have entries of records that power loss took.
+            segment.sidecar(disk)?.truncate(0)?;
+        } else {
+            entries = segment.read_new(disk)?;
+        }
         if !matches!(trust, Trust::Sealed { count } if count == segment.count()) {
             let scan = segment.scan(disk)?;
             if scan.damaged > 0 {

@@ -4,6 +4,7 @@
 //! clients send is decoded before it is stored, so that none can pass a field of theirs off as a note.
 
 use std::io;
+use std::sync::Arc;
 
 use buildnet_digest::{Digest, reapi};
 use bytes::{Buf, Bytes};
@@ -12,7 +13,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode
 
 use crate::core::Core;
 use crate::error::CasError;
-use crate::record::{Kind, REMOVED};
+use crate::index::Located;
 
 /// Number of the field: far from those of `ActionResult`, which end at 12.
 const NOTE: u32 = 20_001;
@@ -49,25 +50,34 @@ pub(crate) fn decode(mut stored: Bytes) -> Bytes {
 impl Core {
     /// Calls `act` with the digest and the note of every action that has a result with a note.
     pub(crate) fn notes(&self, act: &mut dyn FnMut(&Digest, Bytes)) -> Result<(), CasError> {
+        // Until the end no record moves from one segment to another, and none is passed over for that.
+        let _guard = self.eviction.shared().map_err(|error| self.index_failed(error))?;
         self.index.refresh().map_err(|error| self.index_failed(error))?;
-        self.each(&mut |found, current| {
-            if !current || found.entry.key.kind != Kind::Action || found.entry.flags & REMOVED != 0 {
-                return Ok(());
+        // What lookups go by, so that no result is found whose note is not.
+        let actions = self.index.view().map_err(|error| self.index_failed(error))?.actions();
+        for same in actions.chunk_by(|(_, one), (_, other)| one.is_same_key(other)) {
+            let mut told = Vec::new();
+            for (segment, packed) in same {
+                let Some(entry) = packed.action() else { continue };
+                let found = Located { segment: Arc::clone(segment), entry };
+                let digest = match self.record(&found) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(CasError::io("read", found.segment.path(), error)),
+                    // What is damaged is for `verify` to tell.
+                    Ok(None) => continue,
+                    Ok(Some((header, _))) => header.digest,
+                };
+                if told.contains(&digest) {
+                    continue;
+                }
+                told.push(digest);
+                let note = self.newest(&digest)?.stored().map(decode).filter(|note| !note.is_empty());
+                if let Some(note) = note {
+                    act(&digest, note);
+                }
             }
-            let digest = match self.record(&found) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(CasError::io("read", found.segment.path(), error)),
-                // What is damaged is for `verify` to tell.
-                Ok(record) => record.map(|(header, _)| header.digest),
-            };
-            let Some(digest) = digest else { return Ok(()) };
-            // Another segment may have a later result.
-            let note = self.newest(&digest)?.stored().map(decode).filter(|note| !note.is_empty());
-            if let Some(note) = note {
-                act(&digest, note);
-            }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }
 

@@ -101,6 +101,15 @@ impl Packed {
         self.entry_of(&Key { hash: *hash, size, function, kind })
     }
 
+    /// The entry of an action's record, with as much of its key as is kept: where to find the digest.
+    pub(crate) fn action(&self) -> Option<Entry> {
+        let function = u8::try_from(FUNCTION.get(self.place())).ok()?;
+        let mut hash = [0; HASH];
+        hash[..START].copy_from_slice(self.start());
+        self.is_action().then_some(())?;
+        self.unpack(Key { hash, size: 0, function, kind: Kind::Action })
+    }
+
     /// Whether both are of one key.
     pub(crate) fn is_same_key(&self, other: &Self) -> bool {
         let large = KIND.get(self.place()) == Kind::Large as u32;
@@ -229,6 +238,9 @@ mod tests {
             prop_assert_eq!(Packed::of(packed.bytes()).unwrap().with_segment(7).segment(), 7);
             let found = packed.blob_of(entry.key.function, &entry.key.hash);
             prop_assert_eq!(found, (entry.key.kind != Kind::Action).then_some(entry));
+            let place = |entry: Entry| (entry.payload(), entry.stored, entry.ordinal, entry.segment);
+            let of_action = packed.action().map(place);
+            prop_assert_eq!(of_action, (entry.key.kind == Kind::Action).then_some(place(entry)));
             let elsewhere = Packed::new(&Entry { offset: 8, ordinal: 9, ..entry });
             prop_assert!(packed.is_same_key(&elsewhere));
 

@@ -122,8 +122,7 @@ fn notes(store: &Store) -> BTreeMap<Digest, String> {
     let mut notes = BTreeMap::new();
     let mut keep = |action: &Digest, note: Bytes| {
         let known = notes.insert(*action, String::from_utf8(note.into()).unwrap());
-        // An action with records in two segments may be met twice, with the same note.
-        assert!(known.is_none_or(|known| known == notes[action]));
+        assert_eq!(known, None, "{action} was told twice");
     };
     store.notes(&mut keep).unwrap();
     notes
@@ -284,7 +283,6 @@ fn rot(seed: u64) {
     for action in model.actions.keys() {
         // Damage may bring an older result back, which the action gave too; never one that nobody stored.
         let found = store.action_result(action).unwrap();
-        // Notes are found through the sidecars, where a damaged entry is passed over.
         let note = found.as_ref().map(|found| found.exit_code.to_string());
         assert!(notes.get(action).is_none_or(|known| Some(known) == note.as_ref()), "a result with another's note");
         assert!(found.is_none_or(|found| found == result(found.exit_code) && (0..1000).contains(&found.exit_code)));
@@ -382,11 +380,11 @@ fn share(seed: u64) {
     let mut random = Random(seed);
     let mut disk = SimDisk::new(seed);
     let mut model = Model::default();
-    for _ in 0..4 {
+    for _ in 0..3 {
         let relaxed = Store::open_on(Arc::new(disk.clone()), options(Durability::Relaxed)).unwrap();
         let synced = relaxed.with_durability(Durability::Synced);
         check(&relaxed, &model);
-        for _ in 0..random.below(80) {
+        for _ in 0..random.below(40) {
             let item = if random.below(8) == 0 && !model.attempted.is_empty() {
                 // What was not durable becomes so when it is stored again.
                 let at = usize::try_from(random.below(model.attempted.len() as u64)).unwrap();
@@ -502,7 +500,7 @@ fn tables_of_the_old_format_are_read_and_merged() {
 
 #[test]
 fn what_eviction_moves_survives_power_loss() {
-    let mut moved = 0;
+    let mut moved = 0_u64;
     for seed in seeds() {
         let mut random = Random(seed);
         let disk = SimDisk::new(seed);
@@ -520,7 +518,7 @@ fn what_eviction_moves_survives_power_loss() {
         let bytes = relaxed.stats().unwrap().disk_bytes;
         relaxed.gc(Some(bytes * (5 + random.below(4)) / 10), None).unwrap();
         let after = names(&disk, "/cache/segments", ".seg");
-        moved += before.iter().filter(|name| !after.contains(name)).count();
+        moved += before.iter().filter(|name| !after.contains(name)).count() as u64;
         model.acknowledged.retain(|digest, _| synced.contains(digest).unwrap());
         assert!(!model.acknowledged.is_empty());
         let store = Store::open_on(Arc::new(disk.crash()), options(Durability::Synced)).unwrap();
@@ -528,5 +526,5 @@ fn what_eviction_moves_survives_power_loss() {
             assert_eq!(store.read(digest).unwrap().as_ref(), Some(bytes), "seed {seed}: {digest} was not evicted");
         }
     }
-    assert!(moved > 40, "{moved} segments were emptied");
+    assert!(moved >= seeds().end / 4, "{moved} segments were emptied");
 }

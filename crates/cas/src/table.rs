@@ -79,6 +79,11 @@ impl Table {
         Packed::of(&self.bytes[self.entries + position * PACKED..][..PACKED]).expect("as long as a packed entry")
     }
 
+    /// All entries, in order of hash.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Packed> {
+        (0..self.count).map(|position| self.packed(position))
+    }
+
     /// All entries of a key.
     pub(crate) fn find(&self, key: &Key) -> impl Iterator<Item = Entry> {
         let key = *key;

@@ -51,7 +51,7 @@ impl Core {
     }
 
     /// Calls `act` for every record that was not removed, and says whether it is the one that lookups find.
-    pub(crate) fn each(&self, act: &mut dyn FnMut(Located, bool) -> Result<(), CasError>) -> Result<(), CasError> {
+    fn each(&self, act: &mut dyn FnMut(Located, bool) -> Result<(), CasError>) -> Result<(), CasError> {
         let view = self.index.view().map_err(|error| self.index_failed(error))?;
         let segments: Vec<Arc<Segment>> = view.segments().map(Arc::clone).collect();
         drop(view);
