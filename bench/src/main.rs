@@ -1,10 +1,12 @@
-//! Side-by-side benchmarks of BuildNet and its peers: one generated workspace, one run, medians and ratios.
+//! Side-by-side benchmarks of BuildNet and its peers: one generated workspace, one run, medians and ratios. And what a cache takes as
+//! it grows.
 
 #![allow(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
 mod golden;
 mod measure;
 mod peers;
+mod scale;
 mod scenarios;
 mod warm;
 mod workspace;
@@ -42,6 +44,8 @@ struct Arguments {
     buildnet: PathBuf,
     #[command(flatten)]
     golden: golden::Golden,
+    #[command(flatten)]
+    scale: scale::Scale,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -56,6 +60,8 @@ enum Scenario {
     Memory,
     /// Recipes, tasks and hashes of openembedded-core, compared with BitBake's; times and memory beside it.
     BitbakeGolden,
+    /// The daemon's cache with a million blobs: memory, cost of requests as it grows, and every acknowledged blob after kill -9.
+    CacheScale,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +86,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         measure::noise();
         return golden::run(&arguments.golden, &program, &dir, arguments.runs);
     }
+    if arguments.scenario == Scenario::CacheScale {
+        measure::noise();
+        return scale::run(&arguments.scale, &program, &dir);
+    }
     let name = format!("{}x{}", arguments.packages, arguments.files);
     let workspace = workspace::generate(&dir.join(name), arguments.packages, arguments.files, &arguments.peers)?;
     measure::noise();
@@ -89,6 +99,6 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         Scenario::Cold => bench.cold(),
         Scenario::Leaf => bench.leaf(),
         Scenario::Memory => bench.memory(),
-        Scenario::BitbakeGolden => Ok(()),
+        Scenario::BitbakeGolden | Scenario::CacheScale => Ok(()),
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! The directory should be new; it is left behind, for a second run over a full store.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -114,6 +116,7 @@ fn main() {
     measure("read, verified", digests.len() as u64, 2, "blobs", |number| {
         assert!(store.read(&digests[usize::try_from(number).expect("small")]).expect("read").is_some());
     });
+    hot(&store, &digests[..2000.min(digests.len())]);
     let chunks: Vec<&[Digest]> = digests.chunks(1000).collect();
     let elapsed = measure("find_missing by 1000, present", chunks.len() as u64 * 20, 2, "calls", |number| {
         let chunk = chunks[usize::try_from(number).expect("small") % chunks.len()];
@@ -127,6 +130,21 @@ fn main() {
     large(&store, base);
     drop(store);
     local(&dir, base, &digests);
+}
+
+/// What a tier in memory could save: the same blobs from the page cache, and from a map behind a lock.
+fn hot(store: &Store, digests: &[Digest]) {
+    let cycle = |number: u64| &digests[usize::try_from(number).expect("small") % digests.len()];
+    measure("read_cached, page cache", 500_000, 1, "blobs", |number| {
+        assert!(store.read_cached(cycle(number)).is_some());
+    });
+    let blobs = digests.iter().map(|digest| (*digest, store.read(digest).expect("read").expect("there")));
+    let map: Mutex<HashMap<Digest, Bytes>> = Mutex::new(blobs.collect());
+    measure("the same blobs from a map", 500_000, 1, "blobs", |number| {
+        let blob = map.lock().expect("no panic").get(cycle(number)).cloned();
+        // A server copies what it sends; here the page cache's copy is the first, too.
+        assert!(std::hint::black_box(blob.expect("there").to_vec()).len() == BLOB);
+    });
 }
 
 fn actions(store: &Store, digests: &[Digest]) {

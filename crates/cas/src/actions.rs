@@ -61,8 +61,13 @@ impl Newest {
 
     /// The result, unless there is none or it was removed.
     pub(crate) fn result(self) -> Option<reapi::ActionResult> {
+        reapi::ActionResult::decode(self.stored()?).ok()
+    }
+
+    /// The result with its note, as it was stored.
+    pub(crate) fn stored(self) -> Option<Bytes> {
         let (_, _, bytes) = self.latest.filter(|(_, removed, _)| !removed)?;
-        reapi::ActionResult::decode(bytes).ok()
+        Some(bytes)
     }
 }
 
@@ -82,20 +87,28 @@ impl Core {
         if self.locate(&[key])?[0].is_none() {
             return Ok(None);
         }
+        Ok(self.newest(action)?.result())
+    }
+
+    /// The newest of the records of an action that this process knows, without marking it as used.
+    pub(crate) fn newest(&self, action: &Digest) -> Result<Newest, CasError> {
+        let key = Key::action(action);
         let view = self.index.view().map_err(|error| self.index_failed(error))?;
         let candidates: Vec<Located> =
             view.find_all(&key).map(|(segment, entry)| Located { segment: segment.clone(), entry }).collect();
         drop(view);
         let mut newest = Newest::default();
         for found in candidates {
-            match self.record(&found, Some(action)) {
-                Ok(Some(record)) => newest.take(record),
+            match self.record(&found) {
+                Ok(Some(record)) if record.0.digest == *action => newest.take(record),
+                // One whose hash begins in the same way.
+                Ok(Some(_)) => {}
                 Ok(None) => self.condemn(&found, action),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.index.forget_segment(found.segment.salt),
                 Err(error) => return Err(CasError::io("read", found.segment.path(), error)),
             }
         }
-        Ok(newest.result())
+        Ok(newest)
     }
 
     /// Whether every blob is there; those that are count as used now.

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use crate::core::Core;
 use crate::disk::{DiskFile, Open};
 use crate::error::CasError;
-use crate::index::Located;
 use crate::options::Durability;
 use crate::record::{Entry, Record};
 use crate::segment::{MAX_RECORDS, Segment};
@@ -34,9 +33,8 @@ struct Active {
 }
 
 impl Core {
-    /// Appends records and acknowledges them as the store's durability says. All of them, or none.
-    pub(crate) fn commit(&self, records: &[Record]) -> Result<Vec<Located>, CasError> {
-        let mut located = Vec::with_capacity(records.len());
+    /// Appends records, and returns when they are so durable. All of them, or none.
+    pub(crate) fn commit(&self, records: &[Record], durability: Durability) -> Result<(), CasError> {
         let mut rest = records;
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -46,13 +44,13 @@ impl Core {
             };
             let count = rest.iter().take(MAX_RECORDS as usize / 4).take_while(fits).count().max(1);
             let (now, later) = rest.split_at(count);
-            self.commit_some(now, &mut located)?;
+            self.commit_some(now, durability)?;
             rest = later;
         }
-        Ok(located)
+        Ok(())
     }
 
-    fn commit_some(&self, records: &[Record], located: &mut Vec<Located>) -> Result<(), CasError> {
+    fn commit_some(&self, records: &[Record], durability: Durability) -> Result<(), CasError> {
         self.latch.check(&self.dir)?;
         let mut active = self.appender.active.lock();
         let mut full = Vec::new();
@@ -60,7 +58,7 @@ impl Core {
             full.extend(active.take());
         }
         if active.is_none() {
-            *active = Some(self.activate(&mut full)?);
+            *active = Some(self.activate(&mut full, durability)?);
         }
         let current = active.as_mut().expect("activated above");
         let time = u64::try_from(self.disk.now().as_micros()).unwrap_or(u64::MAX);
@@ -86,7 +84,7 @@ impl Core {
             self.seal_later(full.segment, full.file);
         }
 
-        if self.options.durability == Durability::Synced {
+        if durability == Durability::Synced {
             self.sync_to(&segment, &*file, end)?;
         }
         if let Err(error) = segment.write_entries(&*self.disk, &entries) {
@@ -94,7 +92,6 @@ impl Core {
             tracing::warn!(%error, segment = %segment.path().display(), "cannot write index entries");
         }
         self.index.insert(&segment, entries.iter().map(|(entry, _)| *entry));
-        located.extend(entries.iter().map(|(entry, _)| Located { segment: Arc::clone(&segment), entry: *entry }));
         Ok(())
     }
 
@@ -135,7 +132,7 @@ impl Core {
             drop(commit);
             // As late as possible: all that was written until now is covered.
             let target = segment.end();
-            let synced = file.sync();
+            let synced = file.sync().and_then(|()| self.sync_name(segment));
             if let Err(error) = &synced {
                 // The kernel may have marked the lost pages clean, so that a second sync would succeed without them.
                 self.latch.close(&format!("{} could not be synced: {error}", segment.path().display()));
@@ -153,30 +150,40 @@ impl Core {
         }
     }
 
+    /// Makes the names of a segment and its sidecar survive power loss, once.
+    fn sync_name(&self, segment: &Segment) -> io::Result<()> {
+        if !segment.named.load(Ordering::Acquire) {
+            self.disk.sync_dir(self.index.segments_dir())?;
+            segment.named.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
     /// Takes over a segment whose process is gone, or creates one. Full ones found on the way go into `full`.
-    fn activate(&self, full: &mut Vec<Active>) -> Result<Active, CasError> {
+    fn activate(&self, full: &mut Vec<Active>, durability: Durability) -> Result<Active, CasError> {
         let dir = self.index.segments_dir();
         let failed = |error| CasError::io("open a segment in", dir, error);
         self.index.refresh().map_err(failed)?;
         let open = self.index.view().map_err(failed)?.open().to_vec();
         for segment in open.iter().filter(|segment| !segment.own.load(Ordering::Acquire)) {
-            let taken = self.take_over(segment).map_err(|error| CasError::io("open", segment.path(), error))?;
+            let taken =
+                self.take_over(segment, durability).map_err(|error| CasError::io("open", segment.path(), error))?;
             match taken {
                 Some(active) if self.is_full(active.tail, active.count, MAX_RECORDS as usize / 4) => full.push(active),
                 Some(active) => return Ok(active),
                 None => {}
             }
         }
-        self.create().map_err(|error| {
+        self.create(durability).map_err(|error| {
             let error = CasError::io("create a segment in", dir, error);
-            if !matches!(error, CasError::DiskFull { .. }) && self.options.durability == Durability::Synced {
+            if !matches!(error, CasError::DiskFull { .. }) && durability == Durability::Synced {
                 self.latch.close(&error.to_string());
             }
             error
         })
     }
 
-    fn take_over(&self, segment: &Arc<Segment>) -> io::Result<Option<Active>> {
+    fn take_over(&self, segment: &Arc<Segment>, durability: Durability) -> io::Result<Option<Active>> {
         let file = match self.disk.open(segment.path(), Open::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -187,16 +194,16 @@ impl Core {
         let segment = self.index.recover(segment)?;
         segment.adopt_file(Arc::clone(&file));
         file.truncate(segment.end())?;
-        if self.options.durability == Durability::Synced {
+        if durability == Durability::Synced {
             // Its last owner may not have synced it.
             file.sync()?;
-            self.disk.sync_dir(self.index.segments_dir())?;
+            self.sync_name(&segment)?;
             segment.durable.store(segment.end(), Ordering::Release);
         }
         Ok(Some(Active { tail: segment.end(), count: segment.count(), segment, file }))
     }
 
-    fn create(&self) -> io::Result<Active> {
+    fn create(&self, durability: Durability) -> io::Result<Active> {
         let dir = self.index.segments_dir();
         let segment = Segment::new(dir, self.disk.random(), true);
         segment.own.store(true, Ordering::Release);
@@ -205,8 +212,8 @@ impl Core {
             file.try_lock()?;
             segment.create_sidecar(&*self.disk)?;
             segment.write_sidecar_header(&*self.disk, false)?;
-            if self.options.durability == Durability::Synced {
-                self.disk.sync_dir(dir)?;
+            if durability == Durability::Synced {
+                self.sync_name(&segment)?;
             }
             Ok(file)
         };
@@ -240,7 +247,10 @@ impl Core {
         // Entries may be missing: threads that committed last may still be writing theirs, or the disk was full.
         let whole = Arc::clone(segment);
         let scan = || -> io::Result<()> {
-            let known: HashSet<u32> = whole.all_entries(&*self.disk)?.iter().map(|(entry, _)| entry.ordinal).collect();
+            let mut known = HashSet::with_capacity(whole.count() as usize);
+            whole.each_entry(&*self.disk, &mut |entry, _| {
+                known.insert(entry.ordinal);
+            })?;
             if known.len() != whole.count() as usize {
                 let again = Segment::new(self.index.segments_dir(), whole.salt, true);
                 for (entry, time) in again.scan(&*self.disk)?.entries {

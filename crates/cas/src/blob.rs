@@ -12,6 +12,7 @@ use crate::disk::Wait;
 use crate::error::CasError;
 use crate::index::Located;
 use crate::large::{BLOCK, LargeReader, LargeWriter};
+use crate::options::Durability;
 use crate::record::PACK_LIMIT;
 
 /// Reads a blob, from its start or in ranges. What it returns is verified: a packed blob by its digest, a large one by a
@@ -113,6 +114,7 @@ impl Read for BlobReader {
 #[derive(Debug)]
 pub struct BlobWriter {
     core: Arc<Core>,
+    durability: Durability,
     expected: Digest,
     hasher: Hasher,
     content: Pending,
@@ -125,13 +127,13 @@ enum Pending {
 }
 
 impl BlobWriter {
-    pub(crate) fn new(core: Arc<Core>, expected: Digest) -> Result<Self, CasError> {
+    pub(crate) fn new(core: Arc<Core>, expected: Digest, durability: Durability) -> Result<Self, CasError> {
         let content = if expected.size() <= PACK_LIMIT {
             Pending::Packed(Vec::with_capacity(usize::try_from(expected.size()).unwrap_or(0)))
         } else {
-            Pending::Large(LargeWriter::new(&core)?)
+            Pending::Large(LargeWriter::new(&core, durability)?)
         };
-        Ok(Self { core, expected, hasher: expected.function().hasher(), content })
+        Ok(Self { core, durability, expected, hasher: expected.function().hasher(), content })
     }
 
     /// Bytes taken so far.
@@ -142,14 +144,14 @@ impl BlobWriter {
     /// Verifies the digest and makes the blob part of the store; other content than expected is a
     /// [`CasError::Mismatch`].
     pub fn commit(self) -> Result<(), CasError> {
-        let Self { core, expected, hasher, content } = self;
+        let Self { core, durability, expected, hasher, content } = self;
         let actual = hasher.finish();
         if actual != expected {
             return Err(CasError::mismatch(expected, actual));
         }
         core.counters.written.fetch_add(expected.size(), Ordering::Relaxed);
         match content {
-            Pending::Packed(bytes) => core.put_verified(&[(expected, bytes.into())]),
+            Pending::Packed(bytes) => core.put_verified(&[(expected, bytes.into())], durability),
             Pending::Large(writer) => writer.commit(&expected),
         }
     }

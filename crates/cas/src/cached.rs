@@ -31,7 +31,8 @@ impl Core {
             return None;
         }
         let found = self.locate_cached(&Key::blob(digest))?;
-        let (header, payload) = self.record_by(&found, Some(digest), Wait::No).ok()??;
+        let (header, payload) = self.record_by(&found, Wait::No).ok()??;
+        (header.digest == *digest).then_some(())?;
         expand(header.entry.codec, payload, digest.size())
     }
 
@@ -94,7 +95,10 @@ impl Core {
         drop(view);
         let mut newest = Newest::default();
         for found in candidates {
-            newest.take(self.record_by(&found, Some(action), Wait::No).ok()??);
+            let record = self.record_by(&found, Wait::No).ok()??;
+            if record.0.digest == *action {
+                newest.take(record);
+            }
         }
         Some(newest)
     }

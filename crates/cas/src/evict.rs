@@ -12,8 +12,9 @@ use crate::error::CasError;
 use crate::index::{Located, list};
 use crate::large;
 use crate::lock::Exclusive;
-use crate::options::GcReport;
-use crate::record::{Entry, Kind, Record};
+use crate::options::{Durability, GcReport};
+use crate::packed::PACKED;
+use crate::record::{ENTRY, Entry, Kind, Record};
 use crate::segment::{DEAD, Segment};
 
 /// Bytes of records that are moved with one commit.
@@ -33,15 +34,29 @@ pub(crate) struct Goal {
     pub(crate) thorough: bool,
 }
 
-/// A segment, and which of its entries are to go.
+/// Bytes on disk per record, besides the record: its entries in the sidecar and in a table.
+const PER_RECORD: u64 = (ENTRY + PACKED) as u64;
+
+/// A segment, and which of its records are to go, by their number. Of each no more than that is kept: there are millions.
 struct Surveyed {
     segment: Arc<Segment>,
-    entries: Vec<(Entry, u32)>,
-    /// By position in `entries`.
+    /// When each was used last; [`DEAD`] where there is none.
+    used: Vec<u32>,
     victim: Vec<bool>,
     /// Bytes of records that go or are dead.
     garbage: u64,
     rewritable: bool,
+}
+
+/// What all segments hold.
+#[derive(Default)]
+struct Survey {
+    parts: Vec<Surveyed>,
+    report: GcReport,
+    /// Bytes of large blobs.
+    large: u64,
+    /// Bytes by time of last use.
+    by_time: BTreeMap<u32, u64>,
 }
 
 impl Core {
@@ -69,7 +84,7 @@ impl Core {
         let segments: u64 = view.segments().map(|segment| segment.end()).sum();
         let entries = view.entries() as u64;
         drop(view);
-        Ok(segments + entries * 2 * crate::record::ENTRY as u64 + self.large_usage(|bytes| bytes)?)
+        Ok(segments + entries * PER_RECORD + self.large_usage(|bytes| bytes)?)
     }
 
     /// Evicts the least recently used entries until the goal is reached, or only what leases and grace hold is left.
@@ -93,13 +108,14 @@ impl Core {
         let guard = self.eviction.exclusive()?;
         let limit = self.limit(goal, now, &guard)?;
         drop(guard);
-        let (mut surveyed, mut report, large_before) = self.survey()?;
-        mark_victims(&mut surveyed, &report, goal, now, limit);
+        let mut survey = self.survey()?;
+        self.mark_victims(&mut survey, goal, now, limit)?;
+        let Survey { parts: mut surveyed, mut report, large: large_before, .. } = survey;
 
         let need = report.bytes_before.saturating_sub(goal.target);
         let mut freed = 0;
         let mut large_freed = 0;
-        for part in &mut surveyed {
+        for part in &surveyed {
             let guard = self.eviction.exclusive()?;
             let limit = self.limit(goal, now, &guard)?;
             let (count, bytes) = self.evict_large(part, limit)?;
@@ -146,38 +162,80 @@ impl Core {
         Ok(self.earliest_lease()?.map_or(graceful, |lease| lease.min(graceful)))
     }
 
-    /// Reads every sidecar. Also returns the bytes of large blobs.
-    fn survey(&self) -> io::Result<(Vec<Surveyed>, GcReport, u64)> {
+    /// Reads every sidecar.
+    fn survey(&self) -> io::Result<Survey> {
         let view = self.index.view()?;
         let open: Vec<u64> = view.open().iter().map(|segment| segment.salt).collect();
         let segments: Vec<_> = view.segments().map(Arc::clone).collect();
         drop(view);
-        let mut report = GcReport::default();
-        let mut large = 0;
-        let mut surveyed = Vec::with_capacity(segments.len());
+        let mut survey = Survey::default();
         for segment in segments {
-            let entries = match segment.all_entries(&*self.disk) {
+            let (mut used, mut garbage, mut kept) = (Vec::new(), 0, 0);
+            let read = segment.each_entry(&*self.disk, &mut |entry, time| {
+                // Where an entry is damaged there is a hole.
+                used.resize(entry.ordinal as usize, DEAD);
+                used.push(time);
+                if time == DEAD {
+                    garbage += entry.length();
+                    return;
+                }
+                kept += 1;
+                *survey.by_time.entry(time).or_default() += weigh(&entry);
+                if entry.key.kind == Kind::Large {
+                    survey.large += self.large_size(&segment, &entry);
+                }
+            });
+            match read {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
-            };
-            let mut garbage = 0;
-            for (entry, used) in &entries {
-                if *used == DEAD {
-                    garbage += entry.length();
-                    continue;
-                }
-                report.kept += 1;
-                if entry.key.kind == Kind::Large {
-                    large += self.large_size(&segment, entry);
-                }
             }
-            report.bytes_before += segment.end() + (entries.len() * crate::record::ENTRY * 2) as u64;
-            let victim = vec![false; entries.len()];
-            let rewritable = !open.contains(&segment.salt);
-            surveyed.push(Surveyed { segment, entries, victim, garbage, rewritable });
+            survey.report.kept += kept;
+            survey.report.bytes_before += segment.end() + used.len() as u64 * PER_RECORD;
+            let (victim, rewritable) = (vec![false; used.len()], !open.contains(&segment.salt));
+            survey.parts.push(Surveyed { segment, used, victim, garbage, rewritable });
         }
-        report.bytes_before += large;
-        Ok((surveyed, report, large))
+        survey.report.bytes_before += survey.large;
+        Ok(survey)
+    }
+
+    /// Marks the least recently used records, as many as the goal needs, of those not used at or after `limit`.
+    fn mark_victims(&self, survey: &mut Survey, goal: Goal, now: u32, limit: u32) -> io::Result<()> {
+        let garbage: u64 = survey.parts.iter().map(|part| part.garbage).sum();
+        let mut need = survey.report.bytes_before.saturating_sub(goal.target).saturating_sub(garbage);
+        // All before `cutoff` go, and of those at `cutoff` so many bytes.
+        let mut cutoff = 0;
+        for (time, bytes) in &survey.by_time {
+            cutoff = *time;
+            if need <= *bytes {
+                break;
+            }
+            need -= bytes;
+            cutoff = time.saturating_add(1);
+        }
+        if goal.everything {
+            cutoff = DEAD;
+        }
+        let age = |age: Duration| now.saturating_sub(u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
+        let oldest = goal.max_age.map_or(0, age);
+        for part in &mut survey.parts {
+            let Surveyed { segment, used, victim, garbage, .. } = part;
+            if used.iter().all(|used| *used == DEAD || *used >= limit) {
+                continue;
+            }
+            segment.each_entry(&*self.disk, &mut |entry, _| {
+                let at = entry.ordinal as usize;
+                let Some(used) = used.get(at).copied().filter(|used| *used != DEAD && *used < limit) else { return };
+                let at_cutoff = used == cutoff && need > 0;
+                if used < cutoff || used < oldest || at_cutoff {
+                    if at_cutoff {
+                        need = need.saturating_sub(weigh(&entry));
+                    }
+                    victim[at] = true;
+                    *garbage += entry.length();
+                }
+            })?;
+        }
+        Ok(())
     }
 
     fn large_size(&self, segment: &Arc<Segment>, entry: &Entry) -> u64 {
@@ -187,18 +245,21 @@ impl Core {
 
     /// Removes the files of large victims. The caller has the eviction lock alone.
     fn evict_large(&self, part: &Surveyed, limit: u32) -> io::Result<(u64, u64)> {
+        if !part.victim.contains(&true) {
+            return Ok((0, 0));
+        }
+        let mut victims = Vec::new();
+        part.segment.each_entry(&*self.disk, &mut |entry, used| {
+            if entry.key.kind == Kind::Large && part.goes(&entry) && used == part.used[entry.ordinal as usize] {
+                victims.push((entry, used));
+            }
+        })?;
         let (mut count, mut bytes) = (0, 0);
-        for ((entry, used), _) in part
-            .entries
-            .iter()
-            .zip(&part.victim)
-            .filter(|((entry, _), victim)| **victim && entry.key.kind == Kind::Large)
-        {
-            let current = part.segment.recorded_use(&*self.disk, entry.ordinal)?;
-            if current != *used || current >= limit {
+        for (entry, used) in victims {
+            if used >= limit {
                 continue;
             }
-            let found = Located { segment: Arc::clone(&part.segment), entry: *entry };
+            let found = Located { segment: Arc::clone(&part.segment), entry };
             let path = large::path_of(self, &found);
             let size = self.disk.size(&path).unwrap_or(0);
             match self.disk.remove(&path) {
@@ -214,10 +275,10 @@ impl Core {
 
     /// Moves what survives to the active segment, then removes the segment. Returns entries and bytes removed.
     fn rewrite(&self, part: &Surveyed, goal: Goal, now: u32) -> io::Result<Result<(u64, u64), CasError>> {
-        let mut moved = vec![false; part.entries.len()];
-        let first: Vec<usize> =
-            (0..part.entries.len()).filter(|at| !part.victim[*at] && part.entries[*at].1 != DEAD).collect();
-        let before = match self.move_records(part, &first, &part.entries, &mut moved)? {
+        let mut moved = vec![false; part.used.len()];
+        let mut first = part.segment.all_entries(&*self.disk)?;
+        first.retain(|(entry, used)| *used != DEAD && part.decided(entry) != DEAD && !part.goes(entry));
+        let before = match self.move_records(part, &first, &mut moved)? {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),
         };
@@ -225,14 +286,16 @@ impl Core {
         // Once more alone: what was used meanwhile survives too.
         let guard = self.eviction.exclusive()?;
         let limit = self.limit(goal, now, &guard)?;
-        let current = part.segment.all_entries(&*self.disk)?;
-        let late: Vec<usize> = (0..part.entries.len().min(current.len()))
-            .filter(|at| {
-                let (used, decided) = (current[*at].1, part.entries[*at].1);
-                !moved[*at] && used != DEAD && (used != decided || used >= limit)
-            })
-            .collect();
-        let after = match self.move_records(part, &late, &current, &mut moved)? {
+        let mut dropped = 0;
+        let mut late = part.segment.all_entries(&*self.disk)?;
+        late.retain(|(entry, used)| {
+            let decided = part.decided(entry);
+            let rest = moved.get(entry.ordinal as usize) == Some(&false);
+            let stays = rest && *used != DEAD && (*used != decided || *used >= limit);
+            dropped += u64::from(rest && !stays && decided != DEAD && entry.key.kind != Kind::Large);
+            stays
+        });
+        let after = match self.move_records(part, &late, &mut moved)? {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),
         };
@@ -240,28 +303,22 @@ impl Core {
         self.index.forget_segment(part.segment.salt);
         drop(guard);
         let _ = self.disk.remove(part.segment.sidecar_path());
-        let dropped = part
-            .entries
-            .iter()
-            .zip(&moved)
-            .filter(|((entry, used), moved)| !**moved && *used != DEAD && entry.key.kind != Kind::Large);
-        Ok(Ok((dropped.count() as u64, part.segment.end().saturating_sub(before + after))))
+        Ok(Ok((dropped, part.segment.end().saturating_sub(before + after))))
     }
 
-    /// Appends copies of records with their ages. Damaged ones stay behind.
+    /// Appends copies of records with their ages. Damaged ones stay behind. The copies are synced, whoever evicts: somebody was told that
+    /// the records are durable.
     fn move_records(
         &self,
         part: &Surveyed,
-        positions: &[usize],
         entries: &[(Entry, u32)],
         moved: &mut [bool],
     ) -> io::Result<Result<u64, CasError>> {
         let (mut records, mut bytes, mut total) = (Vec::new(), 0, 0);
-        for at in positions {
-            let (entry, used) = entries[*at];
-            let found = Located { segment: Arc::clone(&part.segment), entry };
-            moved[*at] = true;
-            let Some((header, payload)) = self.record(&found, None)? else {
+        for (entry, used) in entries {
+            let found = Located { segment: Arc::clone(&part.segment), entry: *entry };
+            moved[entry.ordinal as usize] = true;
+            let Some((header, payload)) = self.record(&found)? else {
                 self.count_corrupted();
                 continue;
             };
@@ -272,20 +329,20 @@ impl Core {
                 flags: entry.flags,
                 payload,
                 check: header.check,
-                used,
+                used: *used,
                 time: header.time,
             };
             bytes += record.length();
             records.push(record);
             if bytes >= MOVE_BYTES {
-                if let Err(error) = self.commit(&records) {
+                if let Err(error) = self.commit(&records, Durability::Synced) {
                     return Ok(Err(error));
                 }
                 records.clear();
                 total += std::mem::take(&mut bytes);
             }
         }
-        Ok(self.commit(&records).map(|_| total + bytes))
+        Ok(self.commit(&records, Durability::Synced).map(|()| total + bytes))
     }
 
     /// Marks victims as removed where their segment stays.
@@ -296,10 +353,10 @@ impl Core {
         let guard = self.eviction.exclusive()?;
         let limit = self.limit(goal, now, &guard)?;
         let mut count = 0;
-        for ((entry, used), _) in part.entries.iter().zip(&part.victim).filter(|(_, victim)| **victim) {
-            let current = part.segment.recorded_use(&*self.disk, entry.ordinal)?;
+        for ((ordinal, used), _) in (0..).zip(&part.used).zip(&part.victim).filter(|(_, victim)| **victim) {
+            let current = part.segment.recorded_use(&*self.disk, ordinal)?;
             if current == *used && current < limit && current != DEAD {
-                part.segment.touch(&*self.disk, entry.ordinal, DEAD)?;
+                part.segment.touch(&*self.disk, ordinal, DEAD)?;
                 count += 1;
             }
         }
@@ -358,58 +415,28 @@ impl Core {
         drop(view);
         let mut paths = std::collections::HashSet::new();
         for segment in segments {
-            for (entry, used) in segment.all_entries(&*self.disk)? {
+            segment.each_entry(&*self.disk, &mut |entry, used| {
                 if entry.key.kind == Kind::Large && used != DEAD {
                     paths.insert(large::path_of(self, &Located { segment: Arc::clone(&segment), entry }));
                 }
-            }
+            })?;
         }
         Ok(paths)
     }
 }
 
-/// Marks the least recently used entries, as many as the goal needs, of those not used at or after `limit`.
-fn mark_victims(surveyed: &mut [Surveyed], report: &GcReport, goal: Goal, now: u32, limit: u32) {
-    let weigh = |entry: &Entry| {
-        entry.length() + if entry.key.kind == Kind::Large { entry.key.size } else { 2 * crate::record::ENTRY as u64 }
-    };
-    let mut by_time: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut garbage = 0;
-    for (entry, used) in surveyed.iter().flat_map(|part| &part.entries) {
-        if *used == DEAD {
-            garbage += entry.length();
-        } else {
-            *by_time.entry(*used).or_default() += weigh(entry);
-        }
+impl Surveyed {
+    /// When the record was used last as of the survey.
+    fn decided(&self, entry: &Entry) -> u32 {
+        self.used.get(entry.ordinal as usize).copied().unwrap_or(DEAD)
     }
-    let mut need = report.bytes_before.saturating_sub(goal.target).saturating_sub(garbage);
-    // All before `cutoff` go, and of those at `cutoff` so many bytes.
-    let mut cutoff = 0;
-    for (time, bytes) in by_time {
-        cutoff = time;
-        if need <= bytes {
-            break;
-        }
-        need -= bytes;
-        cutoff = time.saturating_add(1);
+
+    fn goes(&self, entry: &Entry) -> bool {
+        self.victim.get(entry.ordinal as usize) == Some(&true)
     }
-    if goal.everything {
-        cutoff = DEAD;
-    }
-    let oldest = goal.max_age.map_or(0, |age| now.saturating_sub(u32::try_from(age.as_secs()).unwrap_or(u32::MAX)));
-    for part in surveyed {
-        for ((entry, used), victim) in part.entries.iter().zip(&mut part.victim) {
-            if *used == DEAD || *used >= limit {
-                continue;
-            }
-            let at_cutoff = *used == cutoff && need > 0;
-            if *used < cutoff || *used < oldest || at_cutoff {
-                if at_cutoff {
-                    need = need.saturating_sub(weigh(entry));
-                }
-                *victim = true;
-                part.garbage += entry.length();
-            }
-        }
-    }
+}
+
+/// Bytes that a record, and what it stands for, take on disk.
+fn weigh(entry: &Entry) -> u64 {
+    entry.length() + if entry.key.kind == Kind::Large { entry.key.size } else { PER_RECORD }
 }

@@ -10,6 +10,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::disk::Disk;
 use crate::fresh::FreshRecords;
+use crate::packed::Packed;
 use crate::record::{Entry, HASH, Key};
 use crate::segment::{DEAD, Segment, Trust};
 use crate::table::{Merge, Table};
@@ -63,17 +64,30 @@ impl View {
     /// All records with this key, which matter for action results: the latest counts.
     pub(crate) fn find_all(&self, key: &Key) -> impl Iterator<Item = (&Arc<Segment>, Entry)> {
         let tables = self.tables.iter().rev().flat_map(move |covered| covered.resolve(covered.table.find(key)));
-        let fresh = self.fresh.find(key).map(|found| (&found.segment, found.entry));
-        fresh.chain(tables).filter(|(segment, entry)| Located::live(segment, entry))
+        self.fresh.find(key).chain(tables).filter(|(segment, entry)| Located::live(segment, entry))
     }
 
     /// The sizes of the blobs with this hash: one, unless somebody knows how to make the function's hashes collide.
     pub(crate) fn sizes(&self, function: u8, hash: &[u8; HASH]) -> Vec<u64> {
         let tables = self.tables.iter().rev();
         let tables = tables.flat_map(|covered| covered.resolve(covered.table.find_hash(function, hash)));
-        let fresh = self.fresh.find_hash(function, hash).map(|found| (&found.segment, found.entry));
-        let live = fresh.chain(tables).filter(|(segment, entry)| Located::live(segment, entry));
+        let live =
+            self.fresh.find_hash(function, hash).chain(tables).filter(|(segment, entry)| Located::live(segment, entry));
         live.map(|(_, entry)| entry.key.size).collect()
+    }
+
+    /// The records of action results, in order of hash.
+    pub(crate) fn actions(&self) -> Vec<(Arc<Segment>, Packed)> {
+        let tables = self.tables.iter().flat_map(|covered| {
+            let entries = covered.table.all();
+            entries.filter_map(|packed| Some((covered.segments.get(packed.segment() as usize)?.as_ref()?, packed)))
+        });
+        let live =
+            |(segment, packed): &(&Arc<Segment>, Packed)| packed.is_action() && segment.used(packed.ordinal()) != DEAD;
+        let all = self.fresh.all().chain(tables).filter(live);
+        let mut actions: Vec<_> = all.map(|(segment, packed)| (Arc::clone(segment), packed)).collect();
+        actions.sort_unstable_by_key(|(_, packed)| *packed.start());
+        actions
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
@@ -96,9 +110,7 @@ impl View {
 
     fn insert(&mut self, segment: &Arc<Segment>, entries: impl IntoIterator<Item = Entry>) {
         // A removed record must not hide a copy in another segment.
-        for entry in entries.into_iter().filter(|entry| segment.used(entry.ordinal) != DEAD) {
-            self.fresh.insert(Located { segment: Arc::clone(segment), entry });
-        }
+        self.fresh.insert(segment, entries.into_iter().filter(|entry| segment.used(entry.ordinal) != DEAD));
     }
 
     /// Takes the listed tables and segments, and forgets what is no more.
@@ -319,7 +331,13 @@ impl Index {
         segment.own.store(true, Ordering::Release);
         let trust = segment.sidecar_trust(disk);
         segment.create_sidecar(disk)?;
-        let mut entries = if trust == Trust::None { Vec::new() } else { segment.read_new(disk)? };
+        let mut entries = Vec::new();
+        if trust == Trust::None {
+            // It may have entries of records that power loss took.
+            segment.sidecar(disk)?.truncate(0)?;
+        } else {
+            entries = segment.read_new(disk)?;
+        }
         if !matches!(trust, Trust::Sealed { count } if count == segment.count()) {
             let scan = segment.scan(disk)?;
             if scan.damaged > 0 {
@@ -344,13 +362,28 @@ impl Index {
     /// caller holds the lock of the tables.
     pub(crate) fn write_table(&self, segment: &Arc<Segment>, temporary: &Path) -> io::Result<()> {
         let disk = &*self.disk;
-        let mut entries = entries_of(segment, disk)?;
-        entries.sort_by_key(|entry| entry.key);
+        let mut entries = Vec::with_capacity(segment.count() as usize);
+        segment.each_entry(disk, &mut |entry, _| entries.push(Packed::new(&entry)))?;
+        entries.sort_unstable_by_key(|packed| *packed.start());
         let cover = [(segment.salt, segment.end())];
         let count = entries.len();
-        let table = Table::write(disk, &self.tables_dir, temporary, &cover, &mut entries.into_iter(), count)?;
+        let table = Table::write(disk, &self.tables_dir, temporary, &cover, entries.into_iter(), count)?;
         self.take_table(table);
-        self.merge(temporary)
+        self.merge(temporary)?;
+        self.remove_damaged()
+    }
+
+    /// Removes tables that cannot be read. The caller holds the lock of the tables and has looked at all since: what it does not know is
+    /// damaged, and what it said is known from the sidecars.
+    fn remove_damaged(&self) -> io::Result<()> {
+        let view = self.view.read();
+        let known = |name: &String| view.tables.iter().any(|covered| covered.table.name == *name);
+        for name in list(&*self.disk, &self.tables_dir)?.iter().filter(|name| name.strip_suffix(".table").is_some()) {
+            if !known(name) {
+                self.disk.remove(&self.tables_dir.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn take_table(&self, table: Table) {
@@ -389,8 +422,8 @@ impl Index {
         let place = |salt| covers.iter().position(|(cover, _)| *cover == salt).and_then(|at| u16::try_from(at).ok());
         let sources: Vec<&Table> = chosen.iter().map(|table| &**table).collect();
         let length = sources.iter().map(|table| table.len()).sum();
-        let mut merge = Merge::new(&sources, &place);
-        let merged = Table::write(&*self.disk, &self.tables_dir, temporary, &covers, &mut merge, length)?;
+        let merge = Merge::new(&sources, &place);
+        let merged = Table::write(&*self.disk, &self.tables_dir, temporary, &covers, merge, length)?;
         let mut view = self.view.write();
         let kept = view.tables.drain(..).map(|covered| covered.table);
         let mut tables: Vec<_> = kept.filter(|table| !chosen.iter().any(|old| old.name == table.name)).collect();
@@ -405,11 +438,6 @@ impl Index {
         }
         Ok(())
     }
-}
-
-/// All entries of a segment, from its sidecar.
-pub(crate) fn entries_of(segment: &Segment, disk: &dyn Disk) -> io::Result<Vec<Entry>> {
-    Ok(segment.all_entries(disk)?.into_iter().map(|(entry, _)| entry).collect())
 }
 
 /// Names in a directory, which may be missing.

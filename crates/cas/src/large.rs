@@ -19,7 +19,7 @@ use crate::record::{Codec, Key, Kind, Record, SYNCED, u32_at, u64_at};
 /// Bytes of a blob per checksum, and per compressed frame.
 pub(crate) const BLOCK: usize = 256 << 10;
 /// Bytes of a record's payload per block: end in the file, checksum of the stored bytes.
-const PER_BLOCK: usize = 12;
+pub(crate) const PER_BLOCK: usize = 12;
 const LEVEL: i32 = 1;
 /// The disk begins to write what came after so many bytes. It has then little left to do when the blob is synced, and is not
 /// idle while uploads are received.
@@ -45,7 +45,7 @@ pub(crate) fn path_of(core: &Core, found: &Located) -> PathBuf {
                 key.hash[..function.hash_len()].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
             path(core, function.name(), &hash, key.size, found.entry.codec)
         }
-        _ => match core.record(found, None) {
+        _ => match core.record(found) {
             Ok(Some((header, _))) => path_of_digest(core, &header.digest, found.entry.codec),
             _ => core.dir.join("large/unknown"),
         },
@@ -56,6 +56,7 @@ pub(crate) fn path_of(core: &Core, found: &Located) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct LargeWriter {
     core: Arc<Core>,
+    durability: Durability,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     block: Vec<u8>,
@@ -69,12 +70,13 @@ pub(crate) struct LargeWriter {
 }
 
 impl LargeWriter {
-    pub(crate) fn new(core: &Arc<Core>) -> Result<Self, CasError> {
+    pub(crate) fn new(core: &Arc<Core>, durability: Durability) -> Result<Self, CasError> {
         let path = core.temporary();
         let file =
             core.disk.open(&path, Open::CreateProtected).map_err(|error| CasError::io("create", &path, error))?;
         Ok(Self {
             core: Arc::clone(core),
+            durability,
             path,
             file,
             block: Vec::with_capacity(BLOCK),
@@ -124,7 +126,7 @@ impl LargeWriter {
         let stored = if codec == Codec::Raw { block } else { &compressed };
         self.file.write_at(stored, self.end)?;
         self.end += stored.len() as u64;
-        if self.end - self.begun >= AHEAD && self.core.options.durability == Durability::Synced {
+        if self.end - self.begun >= AHEAD && self.durability == Durability::Synced {
             self.file.start_writing(self.begun, self.end - self.begun);
             self.begun = self.end;
         }
@@ -145,7 +147,7 @@ impl LargeWriter {
         }
         let codec = self.codec.unwrap_or(Codec::Raw);
         let to = path_of_digest(&core, digest, codec);
-        let synced = core.options.durability == Durability::Synced;
+        let synced = self.durability == Durability::Synced;
         if synced {
             self.file.sync().map_err(|error| lost(&core, &self.path, error))?;
         }
@@ -177,7 +179,7 @@ impl LargeWriter {
             used: core.now(),
             time: 0,
         };
-        core.commit(&[record])?;
+        core.commit(&[record], self.durability)?;
         drop(guard);
         let end = self.end;
         core.large_usage(|bytes| bytes.saturating_add(end)).map_err(failed(&to))?;
@@ -212,8 +214,10 @@ pub(crate) struct LargeReader {
 impl LargeReader {
     /// `None` when the file is gone or its record is damaged.
     pub(crate) fn open(core: &Core, digest: &Digest, found: &Located) -> Result<Option<Self>, CasError> {
-        let record = match core.record(found, Some(digest)) {
+        let record = match core.record(found) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // One whose hash begins in the same way.
+            Ok(Some((header, _))) if header.digest != *digest => return Ok(None),
             other => other.map_err(|error| CasError::io("read", found.segment.path(), error))?,
         };
         let blocks = usize::try_from(digest.size().div_ceil(BLOCK as u64)).unwrap_or(usize::MAX);

@@ -45,62 +45,67 @@ impl Record {
 
 impl Core {
     /// Stores blobs whose digests the caller has verified, with one group commit.
-    pub(crate) fn put_verified(&self, items: &[(Digest, Bytes)]) -> Result<(), CasError> {
+    pub(crate) fn put_verified(&self, items: &[(Digest, Bytes)], durability: Durability) -> Result<(), CasError> {
         self.writable()?;
         let used = self.now();
         let mut records = Vec::with_capacity(items.len());
         for (digest, bytes) in items.iter().filter(|(digest, _)| digest.size() > 0) {
-            if self.has_durably(digest)? {
+            if self.has(digest, durability)? {
                 continue;
             }
             if digest.size() > PACK_LIMIT {
-                let mut writer = LargeWriter::new(&self.arc())?;
+                let mut writer = LargeWriter::new(&self.arc(), durability)?;
                 writer.write(bytes).map_err(|error| CasError::io("write", &self.dir, error))?;
                 writer.commit(digest)?;
                 continue;
             }
             records.push(Record::of_blob(*digest, bytes.clone(), used));
         }
-        self.commit(&records)?;
+        self.commit(&records, durability)?;
         self.wrote(records.iter().map(Record::length).sum());
         Ok(())
     }
 
     /// Stores an action result or the notice that it is removed.
-    pub(crate) fn put_action(&self, action: &Digest, bytes: Bytes, flags: u8) -> Result<(), CasError> {
+    pub(crate) fn put_action(
+        &self,
+        action: &Digest,
+        bytes: Bytes,
+        flags: u8,
+        durability: Durability,
+    ) -> Result<(), CasError> {
         self.writable()?;
         let record = Record::of_action(*action, bytes, flags, self.now());
         let length = record.length();
-        self.commit(&[record])?;
+        self.commit(&[record], durability)?;
         self.wrote(length);
         Ok(())
     }
 
-    /// Whether the blob is there as durably as this store promises, as far as memory tells.
-    pub(crate) fn stored_cached(&self, digest: &Digest) -> Stored {
+    /// Whether the blob is there so durably, as far as memory tells.
+    pub(crate) fn stored_cached(&self, digest: &Digest, durability: Durability) -> Stored {
         let fresh = self.freshness();
         let Some(view) = self.index.loaded().filter(|_| digest.size() <= PACK_LIMIT) else { return Stored::Unclear };
         match view.find(&Key::blob(digest)) {
             Some((segment, entry)) if !fresh.holds(segment, entry.ordinal) => Stored::Unclear,
-            Some((segment, entry)) if self.is_durable(segment, &entry) => Stored::Already,
+            Some((segment, entry)) if is_durable(segment, &entry, durability) => Stored::Already,
             _ => Stored::Not,
         }
     }
 
-    fn is_durable(&self, segment: &Segment, entry: &Entry) -> bool {
-        self.options.durability == Durability::Relaxed
-            || segment.durable.load(Ordering::Acquire) >= entry.end()
-                && (entry.key.kind != Kind::Large || entry.flags & SYNCED != 0)
-    }
-
-    /// Whether the blob is there as durably as this store promises; it then counts as used now.
-    pub(crate) fn has_durably(&self, digest: &Digest) -> Result<bool, CasError> {
+    /// Whether the blob is there so durably; it then counts as used now.
+    pub(crate) fn has(&self, digest: &Digest, durability: Durability) -> Result<bool, CasError> {
         let Some(found) = self.locate_known(&Key::blob(digest))? else { return Ok(false) };
-        Ok(self.is_durable(&found.segment, &found.entry))
+        Ok(is_durable(&found.segment, &found.entry, durability))
     }
 
     /// Stores a file's content.
-    pub(crate) fn put_file(&self, function: DigestFunction, path: &Path) -> Result<Digest, CasError> {
+    pub(crate) fn put_file(
+        &self,
+        function: DigestFunction,
+        path: &Path,
+        durability: Durability,
+    ) -> Result<Digest, CasError> {
         self.writable()?;
         let failed = |error| CasError::io("read", path, error);
         let mut file = File::open(path).map_err(failed)?;
@@ -116,10 +121,10 @@ impl Core {
             if digest.size() != before.len() {
                 return Err(CasError::Changed { path: path.to_owned() });
             }
-            self.put_verified(&[(digest, bytes.into())])?;
+            self.put_verified(&[(digest, bytes.into())], durability)?;
             digest
         } else {
-            self.copy_in(function, path, &mut file)?
+            self.copy_in(function, path, &mut file, durability)?
         };
         // The stored content is what its digest says in any case; but it may be half old and half new.
         let after = file.metadata().map_err(failed)?;
@@ -130,8 +135,14 @@ impl Core {
         Ok(digest)
     }
 
-    fn copy_in(&self, function: DigestFunction, path: &Path, file: &mut File) -> Result<Digest, CasError> {
-        let mut writer = LargeWriter::new(&self.arc())?;
+    fn copy_in(
+        &self,
+        function: DigestFunction,
+        path: &Path,
+        file: &mut File,
+        durability: Durability,
+    ) -> Result<Digest, CasError> {
+        let mut writer = LargeWriter::new(&self.arc(), durability)?;
         let mut hasher = function.hasher();
         let mut buffer = vec![0; BLOCK];
         loop {
@@ -146,7 +157,7 @@ impl Core {
         if digest.size() <= PACK_LIMIT {
             return Err(CasError::Changed { path: path.to_owned() });
         }
-        if !self.has_durably(&digest)? {
+        if !self.has(&digest, durability)? {
             writer.commit(&digest)?;
         }
         Ok(digest)
@@ -160,4 +171,10 @@ impl Core {
             self.check_size();
         }
     }
+}
+
+fn is_durable(segment: &Segment, entry: &Entry, durability: Durability) -> bool {
+    durability == Durability::Relaxed
+        || segment.durable.load(Ordering::Acquire) >= entry.end()
+            && (entry.key.kind != Kind::Large || entry.flags & SYNCED != 0)
 }

@@ -65,16 +65,6 @@ impl Key {
     pub(crate) fn new(digest: &Digest, kind: Kind) -> Self {
         Self { hash: start_of(digest.hash()), size: digest.size(), function: digest.function() as u8, kind }
     }
-
-    /// Whether this is a blob's, small or large, with this hash.
-    pub(crate) fn is_blob_of(&self, function: u8, hash: &[u8; HASH]) -> bool {
-        self.hash == *hash && self.function == function && self.kind != Kind::Action
-    }
-}
-
-/// A number that is spread evenly, as hashes are.
-pub(crate) fn spread(hash: &[u8; HASH]) -> u64 {
-    u64::from_ne_bytes(hash[8..16].try_into().expect("eight bytes"))
 }
 
 /// What the index keeps of a hash.
@@ -291,15 +281,15 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-fn kind(byte: u8) -> Option<Kind> {
+pub(crate) fn kind(byte: u8) -> Option<Kind> {
     [Kind::Blob, Kind::Action, Kind::Large].into_iter().find(|kind| *kind as u8 == byte)
 }
 
-fn codec(byte: u8) -> Option<Codec> {
+pub(crate) fn codec(byte: u8) -> Option<Codec> {
     [Codec::Raw, Codec::Lz4, Codec::ZstdBlocks].into_iter().find(|codec| *codec as u8 == byte)
 }
 
-fn function(byte: u8) -> Option<DigestFunction> {
+pub(crate) fn function(byte: u8) -> Option<DigestFunction> {
     DigestFunction::ALL.into_iter().find(|function| *function as u8 == byte)
 }
 

@@ -15,7 +15,7 @@ pub(crate) const MAX_RECORDS: u32 = 64 * 4096;
 /// The time of last use that marks a record as removed or corrupted.
 pub(crate) const DEAD: u32 = u32::MAX;
 
-/// Times of last use are allocated by so many records.
+/// Times of last use are allocated, and entries read, by so many records.
 const CHUNK: usize = 4096;
 const CHUNKS: usize = MAX_RECORDS as usize / CHUNK;
 const SIDECAR_MAGIC: &[u8; 8] = b"BNSIDE\x00\x01";
@@ -39,6 +39,8 @@ pub(crate) struct Segment {
     count: AtomicU32,
     /// Whether this process appends to it.
     pub(crate) own: AtomicBool,
+    /// Whether its names are known to survive power loss.
+    pub(crate) named: AtomicBool,
     /// Offset up to which the content is known to survive power loss.
     pub(crate) durable: AtomicU64,
     pub(crate) commit: Mutex<Commit>,
@@ -74,6 +76,7 @@ impl Segment {
             end: AtomicU64::new(0),
             count: AtomicU32::new(0),
             own: AtomicBool::new(false),
+            named: AtomicBool::new(false),
             durable: AtomicU64::new(0),
             commit: Mutex::default(),
             committed: Condvar::new(),
@@ -221,16 +224,27 @@ impl Segment {
 
     /// Every entry of the sidecar with its time of last use, removed ones too. Holes are passed over.
     pub(crate) fn all_entries(&self, disk: &dyn Disk) -> io::Result<Vec<(Entry, u32)>> {
+        let mut entries = Vec::with_capacity(self.count() as usize);
+        self.each_entry(disk, &mut |entry, used| entries.push((entry, used)))?;
+        Ok(entries)
+    }
+
+    /// Calls `act` with each of them, in a little memory.
+    pub(crate) fn each_entry(&self, disk: &dyn Disk, act: &mut dyn FnMut(Entry, u32)) -> io::Result<()> {
         let sidecar = self.sidecar(disk)?;
-        let length = sidecar.size()?.min(slot(MAX_RECORDS)).saturating_sub(slot(0));
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        let length = sidecar.read_at(&mut bytes, slot(0))?;
-        let numbered = (0..).zip(bytes[..length].chunks_exact(ENTRY));
-        let decoded = numbered.filter_map(|(ordinal, bytes)| {
-            let (entry, used) = Entry::decode(bytes)?;
-            Some((Entry { ordinal, ..entry }, used))
-        });
-        Ok(decoded.collect())
+        let mut bytes = vec![0; CHUNK * ENTRY];
+        for first in (0..MAX_RECORDS).step_by(CHUNK) {
+            let length = sidecar.read_at(&mut bytes, slot(first))?;
+            for (ordinal, bytes) in (first..).zip(bytes[..length].chunks_exact(ENTRY)) {
+                if let Some((entry, used)) = Entry::decode(bytes) {
+                    act(Entry { ordinal, ..entry }, used);
+                }
+            }
+            if length < bytes.len() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the sidecar's entries can be believed: written since the machine started, or sealed.

@@ -1,6 +1,7 @@
 //! Seeded runs of the store over a disk that fails: first faults, then a reopened store that must have everything.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use buildnet_digest::{Digest, DigestFunction, reapi};
 use bytes::Bytes;
 
 use crate::cached::Cached;
+use crate::disk::{Disk as _, Open};
 use crate::options::{Durability, StoreOptions};
 use crate::sim::{Fault, Random, SimDisk};
 use crate::store::Store;
+use crate::table::Table;
 
 /// Seeds of each simulation; `BUILDNET_SIM_SEEDS` sets another number for a long run.
 fn seeds() -> std::ops::Range<u64> {
@@ -89,14 +92,15 @@ fn act(store: &Store, model: &mut Model, random: &mut Random) {
             let remove = random.below(5) == 0;
             let known = model.actions.entry(action).or_default();
             let submit = random.below(2) == 0;
+            let note = code.to_string().into_bytes();
             let (done, state) = if submit && !remove {
                 let (sender, receiver) = std::sync::mpsc::channel();
-                store.submit_action_result(&action, &result(code), move |done| sender.send(done).unwrap());
+                store.submit_action_result(&action, &result(code), &note, move |done| sender.send(done).unwrap());
                 (receiver.recv().unwrap().is_ok(), Some(code))
             } else if remove {
                 (store.remove_action_result(&action).is_ok(), None)
             } else {
-                (store.put_action_result(&action, &result(code)).is_ok(), Some(code))
+                (store.put_noted_result(&action, &result(code), &note).is_ok(), Some(code))
             };
             if done { *known = (state, Vec::new()) } else { known.1.push(state) }
         }
@@ -113,6 +117,17 @@ fn act(store: &Store, model: &mut Model, random: &mut Random) {
     }
 }
 
+/// The note of each action's result.
+fn notes(store: &Store) -> BTreeMap<Digest, String> {
+    let mut notes = BTreeMap::new();
+    let mut keep = |action: &Digest, note: Bytes| {
+        let known = notes.insert(*action, String::from_utf8(note.into()).unwrap());
+        assert_eq!(known, None, "{action} was told twice");
+    };
+    store.notes(&mut keep).unwrap();
+    notes
+}
+
 fn check(store: &Store, model: &Model) {
     for (digest, bytes) in &model.acknowledged {
         assert!(store.contains(digest).unwrap(), "acknowledged {digest} is gone");
@@ -125,6 +140,7 @@ fn check(store: &Store, model: &Model) {
         assert_eq!(there, read.is_some(), "{digest} is half there");
         assert!(read.is_none_or(|read| read == bytes), "{digest} is wrong");
     }
+    let notes = notes(store);
     for (action, (last, attempted)) in &model.actions {
         let found = store.action_result(action).unwrap().map(|result| result.exit_code);
         match store.action_result_cached(action) {
@@ -133,6 +149,7 @@ fn check(store: &Store, model: &Model) {
             Cached::Unknown => {}
         }
         assert!(found == *last || attempted.contains(&found), "{found:?} is neither {last:?} nor of {attempted:?}");
+        assert_eq!(notes.get(action), found.map(|code| code.to_string()).as_ref(), "a result without its note");
     }
     assert_eq!(store.find_missing(&[FUNCTION.digest(b"never")]).unwrap().len(), 1);
     let stats = store.stats().unwrap();
@@ -262,9 +279,12 @@ fn rot(seed: u64) {
         }
     }
     assert!(lost <= 40, "{lost} blobs lost to a few flipped bits");
+    let notes = notes(&store);
     for action in model.actions.keys() {
         // Damage may bring an older result back, which the action gave too; never one that nobody stored.
         let found = store.action_result(action).unwrap();
+        let note = found.as_ref().map(|found| found.exit_code.to_string());
+        assert!(notes.get(action).is_none_or(|known| Some(known) == note.as_ref()), "a result with another's note");
         assert!(found.is_none_or(|found| found == result(found.exit_code) && (0..1000).contains(&found.exit_code)));
     }
     // Verification also finds damage that reading does not meet, in the headers of records.
@@ -353,4 +373,158 @@ fn leases_hold_what_is_used() {
         evicted += run.unwrap_or_else(|_| panic!("seed {seed}"));
     }
     assert!(evicted > 100, "{evicted}");
+}
+
+/// Two handles on one store, of which only one was told that what it wrote is durable: that is, and nothing else is wrong.
+fn share(seed: u64) {
+    let mut random = Random(seed);
+    let mut disk = SimDisk::new(seed);
+    let mut model = Model::default();
+    for _ in 0..3 {
+        let relaxed = Store::open_on(Arc::new(disk.clone()), options(Durability::Relaxed)).unwrap();
+        let synced = relaxed.with_durability(Durability::Synced);
+        check(&relaxed, &model);
+        for _ in 0..random.below(40) {
+            let item = if random.below(8) == 0 && !model.attempted.is_empty() {
+                // What was not durable becomes so when it is stored again.
+                let at = usize::try_from(random.below(model.attempted.len() as u64)).unwrap();
+                let (digest, bytes) = model.attempted.iter().nth(at).unwrap();
+                (*digest, bytes.clone())
+            } else {
+                model.blob(&mut random)
+            };
+            // A large blob that was not synced may be torn, which is found when it is read.
+            if random.below(2) == 0 && item.0.size() <= 65_536 {
+                relaxed.put_expected(&item.0, &item.1).unwrap();
+                if !model.acknowledged.contains_key(&item.0) {
+                    model.settle(item, false);
+                }
+            } else {
+                for result in put_or_submit(&synced, &mut random, std::slice::from_ref(&item)) {
+                    result.unwrap();
+                }
+                model.attempted.remove(&item.0);
+                model.settle(item, true);
+            }
+        }
+        for (digest, bytes) in model.attempted.iter().chain(&model.acknowledged) {
+            if synced.contains(digest).unwrap() {
+                assert_eq!(synced.read(digest).unwrap().as_ref(), Some(bytes), "both see what either wrote");
+            }
+        }
+        disk = disk.crash();
+    }
+}
+
+#[test]
+fn handles_of_one_store_keep_their_promises() {
+    for seed in seeds() {
+        let run = std::panic::catch_unwind(|| share(seed));
+        assert!(run.is_ok(), "seed {seed}");
+    }
+}
+
+/// A store that was filled over several segments, and what it holds.
+fn filled(disk: &SimDisk, random: &mut Random) -> Model {
+    let store = Store::open_on(Arc::new(disk.clone()), options(Durability::Synced)).unwrap();
+    let mut model = Model::default();
+    for _ in 0..150 {
+        act(&store, &mut model, random);
+    }
+    check(&store, &model);
+    model
+}
+
+fn names(disk: &SimDisk, dir: &str, suffix: &str) -> Vec<String> {
+    let mut names = disk.list(Path::new(dir)).unwrap();
+    names.retain(|name| name.ends_with(suffix));
+    names
+}
+
+#[test]
+fn damaged_indexes_are_made_anew_from_the_segments() {
+    let mut tables = 0;
+    for seed in seeds() {
+        let mut random = Random(seed);
+        let disk = SimDisk::new(seed);
+        let mut model = filled(&disk, &mut random);
+        tables += names(&disk, "/cache/tables", ".table").len();
+        for _ in 0..1 + random.below(3) {
+            disk.rot(".table");
+        }
+        let disk = if random.below(2) == 0 { disk.kill() } else { disk.crash() };
+        let store = Store::open_on(Arc::new(disk.clone()), options(Durability::Synced)).unwrap();
+        check(&store, &model);
+        // A writer takes the segments over that no table covers any more, and writes tables for them.
+        for _ in 0..60 {
+            act(&store, &mut model, &mut random);
+        }
+        drop(store);
+        let store = Store::open_on(Arc::new(disk.kill()), options(Durability::Synced)).unwrap();
+        check(&store, &model);
+        assert_eq!(store.stats().unwrap().corrupted, 0, "seed {seed}: a damaged table was left");
+    }
+    assert!(tables > 40, "{tables} tables were there to be damaged");
+}
+
+#[test]
+fn tables_of_the_old_format_are_read_and_merged() {
+    let dir = Path::new("/cache/tables");
+    let mut converted = 0;
+    for seed in seeds() {
+        let mut random = Random(seed);
+        let disk = SimDisk::new(seed);
+        let mut model = filled(&disk, &mut random);
+        for name in names(&disk, "/cache/tables", ".table") {
+            let table = Table::load(&disk, dir, &name).unwrap().unwrap();
+            let bytes = table.in_old_format(&disk, Path::new("/cache/segments"));
+            let file = disk.open(&dir.join(&name), Open::Write).unwrap();
+            file.truncate(0).unwrap();
+            file.write_at(&bytes, 0).unwrap();
+            file.sync().unwrap();
+            converted += 1;
+        }
+        let disk = disk.crash();
+        let store = Store::open_on(Arc::new(disk.clone()), options(Durability::Synced)).unwrap();
+        check(&store, &model);
+        for _ in 0..60 {
+            act(&store, &mut model, &mut random);
+        }
+        drop(store);
+        let store = Store::open_on(Arc::new(disk.crash()), options(Durability::Synced)).unwrap();
+        check(&store, &model);
+        assert_eq!(store.stats().unwrap().corrupted, 0, "seed {seed}");
+    }
+    assert!(converted > 40, "{converted} tables were in the old format");
+}
+
+#[test]
+fn what_eviction_moves_survives_power_loss() {
+    let mut moved = 0_u64;
+    for seed in seeds() {
+        let mut random = Random(seed);
+        let disk = SimDisk::new(seed);
+        let synced = Store::open_on(Arc::new(disk.clone()), options(Durability::Synced)).unwrap();
+        let mut model = Model::default();
+        for _ in 0..200 {
+            let item = model.blob(&mut random);
+            synced.put_expected(&item.0, &item.1).unwrap();
+            model.settle(item, true);
+            disk.advance(Duration::from_millis(random.below(1500)));
+        }
+        // Another process evicts, which itself promises nothing.
+        let relaxed = Store::open_on(Arc::new(disk.clone()), options(Durability::Relaxed)).unwrap();
+        let before = names(&disk, "/cache/segments", ".seg");
+        let bytes = relaxed.stats().unwrap().disk_bytes;
+        relaxed.gc(Some(bytes * (5 + random.below(4)) / 10), None).unwrap();
+        let after = names(&disk, "/cache/segments", ".seg");
+        moved += before.iter().filter(|name| !after.contains(name)).count() as u64;
+        model.acknowledged.retain(|digest, _| synced.contains(digest).unwrap());
+        assert!(!model.acknowledged.is_empty());
+        let store = Store::open_on(Arc::new(disk.crash()), options(Durability::Synced)).unwrap();
+        for (digest, bytes) in &model.acknowledged {
+            assert_eq!(store.read(digest).unwrap().as_ref(), Some(bytes), "seed {seed}: {digest} was not evicted");
+        }
+    }
+    assert!(moved >= seeds().end / 4, "{moved} segments were emptied");
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use buildnet_digest::{Digest, DigestFunction, reapi};
 use bytes::Bytes;
-use prost::Message;
 
 use crate::blob::{BlobReader, BlobWriter};
 use crate::cached::Cached;
@@ -16,7 +15,8 @@ use crate::disk::RealDisk;
 use crate::error::CasError;
 use crate::evict::Goal;
 use crate::lease::Lease;
-use crate::options::{GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};
+use crate::note;
+use crate::options::{Durability, GcReport, Sharing, StoreOptions, StoreStats, VerifyReport};
 use crate::record::{Key, MAX_STORED, PACK_LIMIT, REMOVED, Record};
 
 /// A content-addressable store with its action cache, in one directory. Cheap to clone; safe to use from many threads,
@@ -24,21 +24,29 @@ use crate::record::{Key, MAX_STORED, PACK_LIMIT, REMOVED, Record};
 #[derive(Clone, Debug)]
 pub struct Store {
     core: Arc<Core>,
+    durability: Durability,
 }
 
 impl Store {
     /// Opens the store in `dir`, which is created when missing, in a time that does not depend on what it holds. The
     /// index is read at the first use.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, CasError> {
-        let tuning = Tuning::of(&options);
-        Ok(Self { core: Core::open(dir, options, Arc::new(RealDisk::new()), tuning)? })
+        let (tuning, durability) = (Tuning::of(&options), options.durability);
+        Ok(Self { core: Core::open(dir, options, Arc::new(RealDisk::new()), tuning)?, durability })
     }
 
     /// Over another disk, with all work done in the calling thread and small segments.
     #[cfg(test)]
     pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: StoreOptions) -> Result<Self, CasError> {
         let tuning = Tuning { threads: false, segment_bytes: 64 << 10 };
-        Ok(Self { core: Core::open(Path::new("/cache"), options, disk, tuning)? })
+        let durability = options.durability;
+        Ok(Self { core: Core::open(Path::new("/cache"), options, disk, tuning)?, durability })
+    }
+
+    /// A handle on the same store, with its index and its file of records, whose writes are acknowledged otherwise.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Self {
+        Self { core: Arc::clone(&self.core), durability }
     }
 
     /// The store's directory.
@@ -55,7 +63,7 @@ impl Store {
     pub fn put_bytes(&self, function: DigestFunction, bytes: &[u8]) -> Result<Digest, CasError> {
         let digest = function.digest(bytes);
         self.core.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
-        self.core.put_verified(&[(digest, Bytes::copy_from_slice(bytes))])?;
+        self.core.put_verified(&[(digest, Bytes::copy_from_slice(bytes))], self.durability)?;
         Ok(digest)
     }
 
@@ -63,7 +71,7 @@ impl Store {
     pub fn put_expected(&self, digest: &Digest, bytes: &[u8]) -> Result<(), CasError> {
         verify(digest, bytes)?;
         self.core.counters.written.fetch_add(digest.size(), Ordering::Relaxed);
-        self.core.put_verified(&[(*digest, Bytes::copy_from_slice(bytes))])
+        self.core.put_verified(&[(*digest, Bytes::copy_from_slice(bytes))], self.durability)
     }
 
     /// Stores many blobs with one group commit; a result per item, in their order. A failure to write concerns all
@@ -75,7 +83,7 @@ impl Store {
             items.iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(item, _)| item.clone()).collect();
         let written = good.iter().map(|(digest, _)| digest.size()).sum();
         self.core.counters.written.fetch_add(written, Ordering::Relaxed);
-        if let Err(error) = self.core.put_verified(&good) {
+        if let Err(error) = self.core.put_verified(&good, self.durability) {
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(error.duplicate());
             }
@@ -95,9 +103,10 @@ impl Store {
         let good: Vec<(Digest, Bytes)> =
             items.iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(item, _)| item.clone()).collect();
         let written = good.iter().map(|(digest, _)| digest.size()).sum();
-        let Some(records) = self.core.records_of(&good) else { return Err(done) };
+        let Some(records) = self.core.records_of(&good, self.durability) else { return Err(done) };
         self.core.submit(
             records,
+            self.durability,
             Box::new(move |outcome| {
                 if let Err(error) = outcome {
                     for result in results.iter_mut().filter(|result| result.is_ok()) {
@@ -114,13 +123,13 @@ impl Store {
     /// Stores the content of a file and returns its digest: of what was stored, whatever happens to the file. A file
     /// that changed meanwhile is a [`CasError::Changed`].
     pub fn put_file(&self, function: DigestFunction, path: &Path) -> Result<Digest, CasError> {
-        self.core.put_file(function, path)
+        self.core.put_file(function, path, self.durability)
     }
 
     /// Starts to take a blob in pieces.
     pub fn writer(&self, expected: Digest) -> Result<BlobWriter, CasError> {
         self.core.writable()?;
-        BlobWriter::new(Arc::clone(&self.core), expected)
+        BlobWriter::new(Arc::clone(&self.core), expected, self.durability)
     }
 
     /// The whole blob, verified; `None` when it is not there or was found corrupted.
@@ -216,25 +225,30 @@ impl Store {
 
     /// Stores the result of an action, in place of an older one. The blobs that it names should be stored before.
     pub fn put_action_result(&self, action: &Digest, result: &reapi::ActionResult) -> Result<(), CasError> {
-        self.core.put_action(action, self.encode(action, result)?, 0)
+        self.put_noted_result(action, result, &[])
     }
 
-    /// As [`Self::put_action_result`], without waiting: `done` is called in the thread that commits for all callers, and must not block.
-    pub fn submit_action_result<F>(&self, action: &Digest, result: &reapi::ActionResult, done: F)
+    /// As [`Self::put_action_result`], with a note that [`Self::notes`] gives back for as long as this is the action's result.
+    pub fn put_noted_result(&self, action: &Digest, result: &reapi::ActionResult, note: &[u8]) -> Result<(), CasError> {
+        self.core.put_action(action, self.encode(action, result, note)?, 0, self.durability)
+    }
+
+    /// As [`Self::put_noted_result`], without waiting: `done` is called in the thread that commits for all callers, and must not block.
+    pub fn submit_action_result<F>(&self, action: &Digest, result: &reapi::ActionResult, note: &[u8], done: F)
     where
         F: FnOnce(Result<(), CasError>) + Send + 'static,
     {
-        match self.core.writable().and_then(|()| self.encode(action, result)) {
+        match self.core.writable().and_then(|()| self.encode(action, result, note)) {
             Ok(bytes) => {
                 let record = Record::of_action(*action, bytes, 0, self.core.now());
-                self.core.submit(vec![record], Box::new(done));
+                self.core.submit(vec![record], self.durability, Box::new(done));
             }
             Err(error) => done(Err(error)),
         }
     }
 
-    fn encode(&self, action: &Digest, result: &reapi::ActionResult) -> Result<Bytes, CasError> {
-        let bytes = result.encode_to_vec();
+    fn encode(&self, action: &Digest, result: &reapi::ActionResult, note: &[u8]) -> Result<Bytes, CasError> {
+        let bytes = note::encode(result, note);
         if bytes.len() > MAX_STORED as usize / 2 {
             let source = std::io::Error::new(
                 std::io::ErrorKind::FileTooLarge,
@@ -250,8 +264,13 @@ impl Store {
         if self.core.newest_result(action)?.is_none() {
             return Ok(false);
         }
-        self.core.put_action(action, Bytes::new(), REMOVED)?;
+        self.core.put_action(action, Bytes::new(), REMOVED, self.durability)?;
         Ok(true)
+    }
+
+    /// Calls `act` with the digest of every action whose result has a note, and the note. Reads all results.
+    pub fn notes(&self, act: &mut dyn FnMut(&Digest, Bytes)) -> Result<(), CasError> {
+        self.core.notes(act)
     }
 
     /// While the lease lives, nothing that is put, read, placed or found through this handle or its clones is evicted,

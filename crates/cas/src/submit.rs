@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::core::Core;
 use crate::error::CasError;
+use crate::options::Durability;
 use crate::put::Stored;
 use crate::record::Record;
 
@@ -16,6 +17,7 @@ type Done = Box<dyn FnOnce(Result<(), CasError>) + Send>;
 
 struct Job {
     records: Vec<Record>,
+    durability: Durability,
     done: Done,
 }
 
@@ -58,12 +60,12 @@ impl Queue {
 
 impl Core {
     /// The records to append for verified blobs; `None` when storing them takes more than that.
-    pub(crate) fn records_of(&self, items: &[(Digest, Bytes)]) -> Option<Vec<Record>> {
+    pub(crate) fn records_of(&self, items: &[(Digest, Bytes)], durability: Durability) -> Option<Vec<Record>> {
         self.writable().ok()?;
         let used = self.now();
         let mut records = Vec::with_capacity(items.len());
         for (digest, bytes) in items.iter().filter(|(digest, _)| digest.size() > 0) {
-            match self.stored_cached(digest) {
+            match self.stored_cached(digest, durability) {
                 Stored::Already => {}
                 Stored::Not => records.push(Record::of_blob(*digest, bytes.clone(), used)),
                 Stored::Unclear => return None,
@@ -73,8 +75,8 @@ impl Core {
     }
 
     /// Commits the records in the background, with others.
-    pub(crate) fn submit(&self, records: Vec<Record>, done: Done) {
-        let job = Job { records, done };
+    pub(crate) fn submit(&self, records: Vec<Record>, durability: Durability, done: Done) {
+        let job = Job { records, durability, done };
         if job.records.is_empty() || !self.threads {
             return self.commit_jobs(vec![job]);
         }
@@ -104,12 +106,15 @@ impl Core {
 
     fn commit_jobs(&self, jobs: Vec<Job>) {
         let (mut records, mut waiting) = (Vec::new(), Vec::with_capacity(jobs.len()));
+        // One sync is for all: who did not ask for it waits no longer than who did.
+        let synced = jobs.iter().any(|job| job.durability == Durability::Synced);
+        let durability = if synced { Durability::Synced } else { Durability::Relaxed };
         for mut job in jobs {
             let start = records.len();
             records.append(&mut job.records);
             waiting.push((start..records.len(), job.done));
         }
-        let outcome = self.commit(&records).map(drop);
+        let outcome = self.commit(&records, durability);
         match outcome {
             Ok(()) => {
                 self.wrote(records.iter().map(Record::length).sum());
@@ -120,7 +125,7 @@ impl Core {
             // What does not fit together may fit one by one.
             Err(CasError::DiskFull { .. }) if waiting.len() > 1 => {
                 for (range, done) in waiting {
-                    done(self.commit(&records[range]).map(drop));
+                    done(self.commit(&records[range], durability));
                 }
             }
             Err(error) => {

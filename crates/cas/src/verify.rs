@@ -75,7 +75,7 @@ impl Core {
             if !current || found.entry.flags & REMOVED != 0 {
                 return Ok(());
             }
-            match self.record(&found, None) {
+            match self.record(&found) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(CasError::io("read", found.segment.path(), error)),
                 // What is damaged is for `verify` to tell.
@@ -100,7 +100,7 @@ impl Core {
         let mut report = VerifyReport::default();
         progress(0, total);
         self.each(&mut |found, current| {
-            let record = match self.record(&found, None) {
+            let record = match self.record(&found) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other.map_err(|error| CasError::io("read", found.segment.path(), error))?,
             };

@@ -354,7 +354,7 @@ fn submitted_blobs_and_results_are_acknowledged_and_there() {
 
     let (result, action) = (reapi::ActionResult { exit_code: 3, ..Default::default() }, FUNCTION.digest(b"action"));
     let (sender, receiver) = std::sync::mpsc::channel();
-    store.submit_action_result(&action, &result, move |done| sender.send(done).unwrap());
+    store.submit_action_result(&action, &result, b"", move |done| sender.send(done).unwrap());
     receiver.recv().unwrap().unwrap();
     assert_eq!(Store::open(dir.path(), options).unwrap().action_result(&action).unwrap(), Some(result));
     let large = Bytes::from(noise(1, 100_000));

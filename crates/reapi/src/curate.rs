@@ -63,10 +63,8 @@ impl CacheService {
             self.authorize(Some(admin), instance, Role::Admin)?;
         }
         let mut copied = 0;
-        for written in self.provenance().latest()? {
-            if written.instance != from || name.is_some_and(|name| !is_named(&written, name)) {
-                continue;
-            }
+        let asked = |written: &Written| written.instance == from && name.is_none_or(|name| is_named(written, name));
+        for written in self.provenance().written(self.store(), asked)? {
             let Some(result) = self.store().action_result(&written.key)? else { continue };
             let entry = match written.name.parse() {
                 Ok(action) if written.protocol == "reapi" => EntryKey::action(to, &action),
@@ -85,8 +83,7 @@ impl CacheService {
                 time_ms: now_ms(),
                 ..written
             };
-            self.provenance().record(&written)?;
-            self.store_entry(entry, &result)?;
+            self.store_entry(entry, &written, &result)?;
             copied += 1;
         }
         Ok(copied)
@@ -114,13 +111,13 @@ impl CacheService {
 
     fn forget(&self, purge: &Purge) -> Result<Purged, CacheError> {
         let mut purged = Purged { dry_run: purge.dry_run, ..Purged::default() };
-        for written in self.provenance().latest()? {
+        let asked = |written: &Written| {
             let theirs = written.writer == purge.writer || written.author.as_ref() == Some(&purge.writer);
             let recent = written.time_ms == 0 || purge.since_ms.is_none_or(|since| written.time_ms >= since);
             let here = purge.instance.as_ref().is_none_or(|instance| written.instance == *instance);
-            if !(theirs && recent && here) {
-                continue;
-            }
+            theirs && recent && here
+        };
+        for written in self.provenance().written(self.store(), asked)? {
             let was_there = if purge.dry_run {
                 self.store().action_result(&written.key)?.is_some()
             } else {

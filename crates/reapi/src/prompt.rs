@@ -85,13 +85,14 @@ impl CacheService {
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
         let key = EntryKey::action(instance, action);
-        self.record("reapi", (writer, Some(source)), instance, &action.to_string(), key.key)?;
+        let written = Self::written("reapi", (writer, Some(source)), instance, &action.to_string(), key.key);
         let (sender, receiver) = oneshot::channel();
-        self.store().submit_action_result(&key.key, result, |done| drop(sender.send(done)));
+        self.store().submit_action_result(&key.key, result, &written.note()?, |done| drop(sender.send(done)));
         receiver.await.map_err(|_| CacheError::Gone)??;
-        if let Some(backing) = self.backing() {
-            backing.publish(self.store(), key, result);
+        if self.backing().is_none() {
+            return Ok(());
         }
-        Ok(())
+        let result = result.clone();
+        self.run(move |service| service.publish(key, &written, &result)).await
     }
 }

@@ -453,30 +453,45 @@ impl CacheService {
         entry: EntryKey,
         result: &reapi::ActionResult,
     ) -> Result<(), CacheError> {
-        // Who wrote it is recorded first: an entry that nobody can be blamed for must not exist.
-        self.record(protocol, (writer, source), instance, name, entry.key)?;
-        self.store_entry(entry, result)
+        let written = Self::written(protocol, (writer, source), instance, name, entry.key);
+        self.store_entry(entry, &written, result)
     }
 
-    /// Stores a result whose writer is recorded, here and behind.
-    pub(crate) fn store_entry(&self, entry: EntryKey, result: &reapi::ActionResult) -> Result<(), CacheError> {
-        self.inner.store.put_action_result(&entry.key, result)?;
-        if let Some(backing) = self.backing() {
-            backing.publish(&self.inner.store, entry, result);
-        }
+    /// Stores a result, here and behind.
+    pub(crate) fn store_entry(
+        &self,
+        entry: EntryKey,
+        written: &Written,
+        result: &reapi::ActionResult,
+    ) -> Result<(), CacheError> {
+        // An entry that nobody can be blamed for must not exist: who wrote it goes into the same record.
+        self.inner.store.put_noted_result(&entry.key, result, &written.note()?)?;
+        self.publish(entry, written, result)
+    }
+
+    /// Has a stored result written to the tier behind, if there is one. There it outlives its record here, so that who wrote it is
+    /// logged first. Blocks on the disk.
+    pub(crate) fn publish(
+        &self,
+        entry: EntryKey,
+        written: &Written,
+        result: &reapi::ActionResult,
+    ) -> Result<(), CacheError> {
+        let Some(backing) = self.backing() else { return Ok(()) };
+        self.inner.provenance.record(written)?;
+        backing.publish(&self.inner.store, entry, result);
         Ok(())
     }
 
-    /// Records who writes an entry that is about to be stored.
-    pub(crate) fn record(
-        &self,
+    /// Who writes an entry now.
+    pub(crate) fn written(
         protocol: &str,
         (writer, source): (&Identity, Option<&RequestSource>),
         instance: &str,
         name: &str,
         key: Digest,
-    ) -> Result<(), CacheError> {
-        self.inner.provenance.record(&Written {
+    ) -> Written {
+        Written {
             protocol: protocol.into(),
             instance: instance.into(),
             name: name.into(),
@@ -485,7 +500,7 @@ impl CacheService {
             author: None,
             time_ms: now_ms(),
             source: source.cloned(),
-        })
+        }
     }
 
     /// Stores a result that comes from elsewhere under its key, and records who brought it.

@@ -352,9 +352,9 @@ async fn who_asked_is_recorded() {
     );
     assert_eq!((runs[0].instance.as_str(), runs[0].requests), ("main", 1));
     assert!(server.service.metrics().render().contains("client=\"bazel\""));
-    let log = std::fs::read_to_string(server.service.dir().join("writers.jsonl")).unwrap();
+    let notes = server.notes();
     for text in ["bazel", "7.1.0", "run-1", "job-9"] {
-        assert!(log.contains(text), "{log}");
+        assert!(notes.contains(text), "{notes}");
     }
 }
 

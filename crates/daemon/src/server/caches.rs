@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use buildnet_cas::{Durability, Store, StoreOptions};
+use buildnet_cas::Durability;
 use buildnet_event::{Bus, EventKind, Level};
 use buildnet_http_cache::hash_equivalence::{self, Equivalences};
 use buildnet_reapi::metrics::Regression;
@@ -60,9 +60,10 @@ async fn tell_regressions(service: CacheService, bus: Bus) {
 /// protocol.
 pub fn caches(app: &App, serving: CacheServing) -> Result<Router, ErrorReport> {
     let builds = app.service().store_for("")?;
-    let (directory, max_bytes) = (builds.dir(), builds.stats().map_err(|error| ErrorReport::of(&error))?.max_bytes);
-    let options = StoreOptions { max_bytes, durability: Durability::Synced, ..StoreOptions::default() };
-    let store = Store::open(directory, options).map_err(|error| ErrorReport::of(&error))?;
+    // One store with one index in memory; only what it promises when it takes something differs.
+    let store = builds.with_durability(Durability::Synced);
+    store.load().map_err(|error| ErrorReport::of(&error))?;
+    let directory = builds.dir();
     let CacheServing { limits, overlays, origins, hash_equivalence, vanished, demand_actions, backing } = serving;
     if let Some(tier) = &backing {
         super::backing::resume(tier, &store, &directory.join("clients"))?;

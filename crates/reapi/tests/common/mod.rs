@@ -38,6 +38,13 @@ impl Server {
         RemoteCache::connect(&format!("grpc://{}/{instance}", self.authority), None).await.unwrap()
     }
 
+    /// Everything that is kept about who wrote what.
+    pub(crate) fn notes(&self) -> String {
+        let mut notes = String::new();
+        self.service.store().notes(&mut |_, note| notes.push_str(std::str::from_utf8(&note).unwrap())).unwrap();
+        notes
+    }
+
     pub(crate) fn cas(&self) -> ContentAddressableStorageClient<Channel> {
         ContentAddressableStorageClient::new(self.channel.clone())
     }
