@@ -56,7 +56,7 @@ impl Client {
     /// Waits until the server answers, as long as it lives at most a minute without.
     pub(super) async fn connect(address: &str, seed: u64) -> Result<Self, String> {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if let Ok(channel) = endpoint.connect().await {
                 let request = reapi::GetCapabilitiesRequest::default();

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_note_goes_with_its_result() {
         let result = reapi::ActionResult { exit_code: 3, stdout_raw: vec![7; 300], ..Default::default() };
-        for note in [&b""[..], b"who", &[0xff; 70_000]] {
+        for note in [&b""[..], b"who", &vec![0xff; 70_000][..]] {
             let stored = Bytes::from(encode(&result, note));
             assert_eq!(reapi::ActionResult::decode(stored.clone()).unwrap(), result);
             assert_eq!(decode(stored.clone()), note);

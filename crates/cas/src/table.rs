@@ -243,7 +243,9 @@ impl Table {
             let before = entries.iter().filter(|entry| bucket(packed::start(&entry.key.hash), bits) < place).count();
             bytes.extend_from_slice(&u32::try_from(before).unwrap().to_le_bytes());
         }
-        entries.iter().for_each(|entry| bytes.extend_from_slice(&entry.encode(entry.ordinal)));
+        for entry in entries {
+            bytes.extend_from_slice(&entry.encode(entry.ordinal));
+        }
         let check = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&check.to_le_bytes());
         bytes
